@@ -1,0 +1,1 @@
+"""Grids, windows and the only code that opens geodata files (rasterio, pyogrio)."""
