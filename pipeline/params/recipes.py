@@ -1,0 +1,204 @@
+"""Recipes: overlays of params.yaml, one a use case, laid over it without losing a comment.
+
+A recipe is a part of a params file. Its sections are merged into those of params.yaml key by key; lists, and mappings
+whose keys are the user's own names (class names, say), are taken whole. The text is spliced rather than dumped anew, so
+everything the recipe does not touch stays as it was, byte for byte.
+"""
+
+import importlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from pipeline.errors import ParamsError
+from pipeline.params.load import SECTIONS, parse
+from pipeline.paths import staged_file
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe's name, its first comment line, and its file."""
+
+    name: str
+    summary: str
+    path: Path
+
+
+@dataclass(frozen=True)
+class _Splice:
+    """Characters `start` to `end` of the old text become `text`; `key` is what changes, for the user."""
+
+    start: int
+    end: int
+    text: str
+    key: str
+
+
+def available(folder: Path) -> list[Recipe]:
+    """All recipes of a folder, by name."""
+    found = []
+    for path in sorted(folder.glob("*.yaml")):
+        first = path.read_text(encoding="utf-8").partition("\n")[0]
+        found.append(Recipe(path.stem, first.lstrip("# ").rstrip() if first.startswith("#") else "", path))
+    return found
+
+
+def use(params_file: Path, folder: Path, name: str) -> list[str]:
+    """Lay a recipe over the params file; gives the keys that changed. The file is written only if the result is valid.
+
+    Raises:
+        ParamsError: there is no such recipe, or params.yaml with the recipe laid over it breaks the schema.
+    """
+    recipes = {r.name: r for r in available(folder)}
+    if name not in recipes:
+        raise ParamsError(f"recipe must be one of {sorted(recipes)}: got {name!r}; see `kumulus recipe list`")
+    if not params_file.exists():
+        raise ParamsError(f"{params_file.name} must exist in the working folder: not found; run in the project's root")
+    text, changed = overlay(params_file.read_text(encoding="utf-8"), recipes[name].path.read_text(encoding="utf-8"))
+    try:
+        parse(text)
+    except ParamsError as error:
+        raise ParamsError(f"recipe {name} must give a valid params.yaml, which stays as it was: {error}") from error
+    if changed:
+        with staged_file(params_file) as partial:
+            partial.write_text(text, encoding="utf-8")
+    return changed
+
+
+def overlay(params_text: str, recipe_text: str) -> tuple[str, list[str]]:
+    """The text of params.yaml with the recipe laid over it, and the dotted keys whose values changed.
+
+    Raises:
+        ParamsError: one of the texts is not a YAML mapping.
+    """
+    base, top = _compose(params_text, "params.yaml"), _compose(recipe_text, "recipe")
+    splices = list(_merge(base, top, params_text, recipe_text, None, ""))
+    for splice in sorted(splices, key=lambda s: s.start, reverse=True):
+        params_text = params_text[: splice.start] + splice.text + params_text[splice.end :]
+    return params_text, [splice.key for splice in splices]
+
+
+def _compose(text: str, subject: str) -> MappingNode:
+    try:
+        node = YAML(typ="safe", pure=True).compose(text)
+    except YAMLError as error:
+        raise ParamsError(f"{subject} must be YAML 1.2: {' '.join(str(error).split())}") from error
+    if not isinstance(node, MappingNode):
+        raise ParamsError(f"{subject} must hold sections: got {'nothing' if node is None else node.tag}")
+    return node
+
+
+def _merge(base: MappingNode, top: MappingNode, text: str, recipe: str, model: type[BaseModel] | None,
+           prefix: str) -> Iterator[_Splice]:
+    """Splices that bring the keys of `top` into `base`; `model` is the section both describe (None: the whole file)."""
+    present = {key.value: (key, value) for key, value in base.value}
+    added = []
+    for key, value in top.value:
+        dotted = f"{prefix}{key.value}"
+        section = _section(model, key.value)
+        if key.value not in present:
+            added.append((key, value))
+            continue
+        old_key, old = present[key.value]
+        if section and isinstance(old, MappingNode) and isinstance(value, MappingNode):
+            yield from _merge(old, value, text, recipe, section, f"{dotted}.")
+        elif _plain(old) != _plain(value):
+            yield _replacement(base, old_key, old, value, text, recipe, dotted)
+    if added:
+        yield _addition(base, added, text, recipe, prefix)
+
+
+def _section(model: type[BaseModel] | None, key: str) -> type[BaseModel] | None:
+    """The schema of a key whose value is a section, None where it is a value (or unknown)."""
+    if model is None:
+        if key not in SECTIONS:
+            return None
+        module, name = SECTIONS[key]
+        found: type[BaseModel] = getattr(importlib.import_module(module), name)
+        return found
+    field = model.model_fields.get(key)
+    annotation = field.annotation if field else None
+    return annotation if isinstance(annotation, type) and issubclass(annotation, BaseModel) else None
+
+
+def _plain(node: Node) -> Any:
+    """The value of a node, as YAML 1.2 reads it."""
+    return YAML(typ="safe", pure=True).constructor.construct_document(node)
+
+
+def _end(node: Node) -> int:
+    """Where a node's last character lies (a block's own end mark lies behind the comments that follow it)."""
+    if isinstance(node, ScalarNode) or node.flow_style or not node.value:
+        return int(node.end_mark.index)
+    last = node.value[-1]
+    return _end(last[1] if isinstance(node, MappingNode) else last)
+
+
+def _replacement(base: MappingNode, old_key: Node, old: Node, value: Node, text: str, recipe: str,
+                 dotted: str) -> _Splice:
+    """Put the recipe's value where the old one stands; a comment behind it keeps its column where there is room."""
+    start, end = int(old.start_mark.index), _end(old)
+    if start == end:  # no value at all: its mark lies at the next token
+        start = end = int(old_key.end_mark.index) + 1
+    elif not text[:start].rpartition("\n")[2].strip():
+        return _Splice(start, end, _render(value, recipe, int(old.start_mark.column)), dotted)
+    if _is_block(value) and not base.flow_style:
+        pad = "\n" + " " * (int(old_key.start_mark.column) + 2)
+        comment = text[end:].partition("\n")[0].strip()
+        line_end = end + len(text[end:].partition("\n")[0])
+        before = len(text[:start].rstrip(" "))
+        new = (f"  {comment}" if comment else "") + pad + _render(value, recipe, len(pad) - 1)
+        return _Splice(before, line_end, new, dotted)
+    new = (" " if start == int(old_key.end_mark.index) + 1 else "") + _render(value, recipe, 0, flow=True)
+    gap = len(text[end:]) - len(text[end:].lstrip(" "))
+    if text[end + gap : end + gap + 1] == "#":
+        new += " " * max(2, end - start + gap - len(new))
+        end += gap
+    return _Splice(start, end, new, dotted)
+
+
+def _addition(base: MappingNode, added: Sequence[tuple[Node, Node]], text: str, recipe: str, prefix: str) -> _Splice:
+    """Put new entries behind the mapping's last one, and behind the comment on that line."""
+    names = ", ".join(f"{prefix}{key.value}" for key, _ in added)
+    if base.flow_style:
+        end = int(base.end_mark.index) - 1
+        inline = ", ".join(_entry(key, value, recipe, 0, flow=True) for key, value in added)
+        return _Splice(end, end, (", " if base.value else "") + inline, names)
+    line_end = text.find("\n", _end(base))
+    at = line_end if line_end >= 0 else len(text)
+    column = int(base.value[0][0].start_mark.column) if base.value else 0
+    pad = "\n" + " " * column
+    return _Splice(at, at, "".join(pad + _entry(key, value, recipe, column) for key, value in added), names)
+
+
+def _is_block(node: Node) -> bool:
+    return not isinstance(node, ScalarNode) and not node.flow_style
+
+
+def _entry(key: Node, value: Node, recipe: str, column: int, flow: bool = False) -> str:
+    """`key: value`, further lines indented below the column."""
+    name = recipe[key.start_mark.index : key.end_mark.index]
+    if _is_block(value) and not flow:
+        pad = "\n" + " " * (column + 2)
+        return f"{name}:{pad}{_render(value, recipe, column + 2)}"
+    return f"{name}: {_render(value, recipe, column, flow)}"
+
+
+def _render(node: Node, recipe: str, column: int, flow: bool = False) -> str:
+    """A node in the recipe's own words: as a block whose further lines begin at the column, or on one line (`flow`)."""
+    if not _is_block(node):
+        return recipe[node.start_mark.index : node.end_mark.index]
+    pad = "\n" + " " * column
+    if isinstance(node, SequenceNode):
+        if flow:
+            return f"[{', '.join(_render(item, recipe, 0, flow) for item in node.value)}]"
+        return pad.join(f"- {_render(item, recipe, column + 2)}" for item in node.value)
+    if flow:
+        return f"{{{', '.join(_entry(key, value, recipe, 0, flow) for key, value in node.value)}}}"
+    return pad.join(_entry(key, value, recipe, column) for key, value in node.value)

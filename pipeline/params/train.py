@@ -1,0 +1,129 @@
+"""Section `train`: network, patches, loss, optimizer, schedule, precision."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from pipeline.params.base import Section
+from pipeline.params.task import Task
+
+
+class NetworkParams(Section):
+    """A segmentation_models_pytorch architecture and encoder, always from scratch (no hub weights)."""
+
+    architecture: str = "Unet"
+    encoder: str = "resnet18"
+    #: Encoder stages used; each halves the resolution.
+    encoder_depth: int = Field(default=4, ge=3, le=5)
+    #: Channels of the decoder, deepest first; only for architectures that take them ([] leaves the library's).
+    decoder_channels: tuple[int, ...] = (128, 64, 32, 16)
+
+    @model_validator(mode="after")
+    def _channels_fit_depth(self) -> "NetworkParams":
+        if self.decoder_channels and len(self.decoder_channels) != self.encoder_depth:
+            raise ValueError(f"train.network.decoder_channels must have encoder_depth={self.encoder_depth} entries: "
+                             f"got {list(self.decoder_channels)}")
+        return self
+
+
+class PatchParams(Section):
+    """Windows cut in memory; an epoch is a number of draws, not a pass."""
+
+    size_px: int = Field(default=128, ge=32, multiple_of=32)
+    per_epoch: int = Field(default=64, ge=1)
+    #: Flips and quarter turns (the dihedral group D4).
+    flips_and_rotations: bool = True
+
+
+class LossWeights(Section):
+    """Weights of the summed loss terms; 0 leaves a term out."""
+
+    cross_entropy: float = Field(default=1.0, ge=0)
+    dice: float = Field(default=0.5, ge=0)
+
+    @model_validator(mode="after")
+    def _one_term(self) -> "LossWeights":
+        if self.cross_entropy + self.dice == 0:
+            raise ValueError("train.loss.weights must have one term above 0: got only zeros")
+        return self
+
+
+class LossParams(Section):
+    """What the loss sums and how classes weigh in its cross-entropy."""
+
+    weights: LossWeights = LossWeights()
+    #: none: equal. inverse_sqrt, inverse: by train pixel counts, mean 1 over labelled pixels.
+    class_weights: Literal["none", "inverse_sqrt", "inverse"] = "inverse_sqrt"
+
+
+class OptimizerParams(Section):
+    """AdamW (Loshchilov & Hutter 2019)."""
+
+    lr: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    #: Gradients are scaled down to this norm; 0 leaves them.
+    clip_norm: float = Field(default=1.0, ge=0)
+
+
+class ScheduleParams(Section):
+    """Learning rate over epochs."""
+
+    name: Literal["constant", "cosine", "plateau"] = "cosine"
+    #: Epochs of linear warm-up (cosine and constant).
+    warmup_epochs: int = Field(default=1, ge=0)
+    #: plateau: epochs without a better val score before the rate falls by `factor`.
+    patience: int = Field(default=5, ge=1)
+    factor: float = Field(default=0.5, gt=0, lt=1)
+
+
+class TrainParams(Section):
+    """One training."""
+
+    network: NetworkParams = NetworkParams()
+    patches: PatchParams = PatchParams()
+    loss: LossParams = LossParams()
+    optimizer: OptimizerParams = OptimizerParams()
+    schedule: ScheduleParams = ScheduleParams()
+    epochs: int = Field(default=30, ge=1)
+    #: Patches of one optimizer step over all devices and accumulation steps.
+    batch_size: int = Field(default=8, ge=1)
+    #: A step's batch is worked off in this many parts (saves memory, same gradient but for batch norm).
+    accumulation: int = Field(default=1, ge=1)
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    #: Number of devices; 1 by default, several start data-parallel training.
+    devices: int = Field(default=1, ge=1)
+    #: CPU threads of the numeric libraries; part of the reproducible configuration.
+    threads: int = Field(default=2, ge=1)
+    #: Worker processes that cut patches; 0 cuts them in the training process.
+    workers: int = Field(default=0, ge=0)
+    #: Validation score that picks the checkpoint: mcc, macro_iou, or iou of one class as `iou:<class>`.
+    monitor: str = Field(default="mcc", pattern=r"^(mcc|macro_iou|iou:[a-z][a-z0-9_]*)$")
+    #: best: the epoch with the highest val score. last: the last epoch (val has no say at all).
+    select: Literal["best", "last"] = "best"
+    #: Epochs without a better val score before training stops; 0 never stops early.
+    early_stop_patience: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _batch_divides(self) -> "TrainParams":
+        parts = self.accumulation * self.devices
+        if self.batch_size % parts:
+            raise ValueError(f"train.batch_size must be a multiple of accumulation x devices = {parts}: "
+                             f"got {self.batch_size}")
+        if self.patches.per_epoch < self.batch_size:
+            raise ValueError(f"train.patches.per_epoch must be at least batch_size={self.batch_size}: "
+                             f"got {self.patches.per_epoch}")
+        multiple = 2**self.network.encoder_depth
+        if self.patches.size_px % multiple:
+            raise ValueError(f"train.patches.size_px must be a multiple of 2^encoder_depth = {multiple}: "
+                             f"got {self.patches.size_px}")
+        return self
+
+    def check(self, task: Task) -> None:
+        """Cross-check with the task.
+
+        Raises:
+            ValueError: `monitor` names no class.
+        """
+        if self.monitor.startswith("iou:"):
+            task.class_id(self.monitor.removeprefix("iou:"), "train.monitor")
