@@ -1,0 +1,53 @@
+"""Store and load trained members: weights.safetensors beside model.json and history.csv, equal bytes for equal members."""
+
+import json
+from pathlib import Path
+
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from pipeline.errors import ModelError
+from pipeline.networks.segmenter import Segmenter, build
+from pipeline.networks.spec import ModelSpec
+
+
+def save_member(folder: Path, segmenter: Segmenter, history_csv: str) -> None:
+    """Write one member into `folder` (made if need be); no metadata, time or path enters the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in segmenter.state_dict().items()}
+    save_file(state, folder / "weights.safetensors")
+    spec = json.dumps(segmenter.spec.model_dump(mode="json"), indent=1, sort_keys=True)
+    (folder / "model.json").write_text(spec + "\n", encoding="utf-8")
+    (folder / "history.csv").write_text(history_csv, encoding="utf-8")
+
+
+def load_member(folder: Path) -> Segmenter:
+    """Rebuild a member from its folder alone, in evaluation mode on the CPU.
+
+    Raises:
+        ModelError: a file is missing, or weights and model.json do not fit together.
+    """
+    try:
+        spec = ModelSpec.model_validate_json((folder / "model.json").read_text(encoding="utf-8"))
+        segmenter = build(spec)
+        segmenter.load_state_dict(load_file(folder / "weights.safetensors"))
+    except FileNotFoundError as error:
+        raise ModelError(f"model member {folder} must hold model.json and weights.safetensors: "
+                         f"{Path(str(error.filename)).name} not found; run `dvc repro train`") from error
+    except (ValidationError, SafetensorError, RuntimeError) as error:
+        raise ModelError(f"model member {folder} must have weights that fit its model.json: "
+                         f"{' '.join(str(error).split())[:300]}") from error
+    return segmenter.eval()
+
+
+def member_folders(checkpoint: Path) -> list[Path]:
+    """The members of a checkpoint, by number.
+
+    Raises:
+        ModelError: there is none.
+    """
+    folders = sorted((checkpoint / "members").glob("[0-9]*"), key=lambda p: int(p.name))
+    if not folders:
+        raise ModelError(f"checkpoint {checkpoint} must hold members/0: got none; run `dvc repro train`")
+    return folders

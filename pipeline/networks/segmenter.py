@@ -1,0 +1,71 @@
+"""Build the network of a ModelSpec: normalization, body and head in one module, so that all three leave together.
+
+Shape legend: N images, C bands, K classes, H rows, W columns.
+"""
+
+import segmentation_models_pytorch as smp
+import torch
+from torch import Tensor, nn
+
+from pipeline.errors import ModelError
+from pipeline.networks.spec import ModelSpec
+from pipeline.params.train import NetworkParams
+
+
+class Normalizer(nn.Module):
+    """(x - mean) / std per band; invalid pixels (NaN) become 0, the mean of the train pixels."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean, dtype=torch.float32).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std, dtype=torch.float32).view(1, -1, 1, 1))
+
+    def forward(self, image_NCHW: Tensor) -> Tensor:
+        """Normalized image, same shape, no NaN."""
+        scaled = (image_NCHW - self.mean) / self.std
+        return torch.where(torch.isnan(scaled), torch.zeros_like(scaled), scaled)
+
+
+class Segmenter(nn.Module):
+    """Scene values in, logits out; `decode` turns logits into probabilities."""
+
+    def __init__(self, spec: ModelSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.normalizer = Normalizer(spec.mean, spec.std)
+        self.body = _body(spec.network, bands=len(spec.bands), classes=len(spec.classes))
+
+    def forward(self, image_NCHW: Tensor) -> Tensor:
+        """Logits NKHW for float32 scene values NCHW in which NaN means invalid; H and W are multiples of spec.size_multiple."""
+        logits_NKHW: Tensor = self.body(self.normalizer(image_NCHW))
+        return logits_NKHW
+
+    def decode(self, logits_NKHW: Tensor) -> Tensor:
+        """Class probabilities NKHW: softmax, since the task's classes exclude each other."""
+        return torch.softmax(logits_NKHW.float(), dim=1)
+
+
+def _body(network: NetworkParams, bands: int, classes: int) -> nn.Module:
+    options: dict[str, object] = {"encoder_depth": network.encoder_depth}
+    if network.decoder_channels:
+        options["decoder_channels"] = network.decoder_channels
+    try:
+        body: nn.Module = smp.create_model(network.architecture, encoder_name=network.encoder, encoder_weights=None,
+                                           in_channels=bands, classes=classes, **options)
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ModelError(f"train.network must be a network segmentation_models_pytorch can build: {network.architecture} "
+                         f"with encoder {network.encoder}, depth {network.encoder_depth}: {reason}") from error
+    return body
+
+
+def build(spec: ModelSpec) -> Segmenter:
+    """The untrained network of a spec, its weights drawn from torch's global generator.
+
+    Raises:
+        ModelError: segmentation_models_pytorch cannot build it.
+    """
+    return Segmenter(spec)

@@ -1,0 +1,1 @@
+"""The raster store: scenes and labels on one grid each, as memory-mappable GeoTIFFs."""
