@@ -1,0 +1,14 @@
+"""The eight flips and quarter turns of a square patch (the dihedral group D4)."""
+
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+D = TypeVar("D", bound=np.generic)
+
+
+def orient(array: npt.NDArray[D], turn: int) -> npt.NDArray[D]:
+    """The array (..., H, W) turned by `turn % 4` quarters counter-clockwise, and mirrored left-right before if turn >= 4."""
+    mirrored = array[..., ::-1] if turn >= 4 else array
+    return np.ascontiguousarray(np.rot90(mirrored, turn % 4, axes=(-2, -1)))
