@@ -1,0 +1,1 @@
+"""The training engine: steps, schedule, exact resume, and the check that a network can learn at all."""

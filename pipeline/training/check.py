@@ -1,0 +1,54 @@
+"""The overfit-one-batch check: a network that cannot learn eight patches by heart will not learn a scene."""
+
+from dataclasses import dataclass
+
+import torch
+from torch.optim import AdamW
+from tqdm import tqdm
+
+from pipeline.losses.total import StepTotals, TotalLoss
+from pipeline.networks.segmenter import build
+from pipeline.networks.spec import ModelSpec
+from pipeline.params.train import TrainParams
+from pipeline.patches.loader import collate
+from pipeline.patches.source import PatchSource
+from pipeline.types import IGNORE_INDEX, AnyArray
+
+#: Share of the first loss that the last must fall below, and pixel accuracy it must reach, on the one batch.
+LOSS_SHARE, ACCURACY = 0.2, 0.95
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """Loss at the first and the last step, and the pixel accuracy on the batch in the end."""
+
+    first_loss: float
+    last_loss: float
+    accuracy: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the network learnt the batch by heart."""
+        return self.last_loss < LOSS_SHARE * self.first_loss and self.accuracy >= ACCURACY
+
+
+def overfit_one_batch(spec: ModelSpec, source: PatchSource, class_weights_K: AnyArray, params: TrainParams,
+                      steps: int = 150) -> CheckResult:
+    """Train on the first batch of the first epoch only, on the CPU, with the configured loss and learning rate."""
+    torch.set_num_threads(params.threads)
+    batch = collate([source.draw(0, i) for i in range(params.batch_size)])
+    segmenter = build(spec).train()
+    optimizer = AdamW(segmenter.parameters(), lr=params.optimizer.lr)
+    loss = TotalLoss(params.loss.weights, torch.as_tensor(class_weights_K, dtype=torch.float32))
+    totals = StepTotals(loss.importance(batch.labels, batch.weight), params.batch_size)
+    losses = []
+    for _ in tqdm(range(steps), desc="overfit one batch", unit="step", disable=None):
+        optimizer.zero_grad()
+        logits = segmenter(batch.image)
+        value = loss(logits, batch.labels, batch.weight, totals)
+        value.backward()
+        optimizer.step()
+        losses.append(value.item())
+    labelled = batch.labels != IGNORE_INDEX
+    right = (logits.argmax(dim=1) == batch.labels)[labelled].float().mean()
+    return CheckResult(losses[0], losses[-1], float(right))

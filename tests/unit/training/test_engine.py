@@ -1,0 +1,163 @@
+"""Training repeats byte for byte, resumes exactly after a kill, and never sees held-out pixels (DESIGN invariants 3, 7, 8)."""
+
+import hashlib
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.errors import ModelError
+from pipeline.inference.validation import ValScorer
+from pipeline.params.task import Task
+from pipeline.params.train import TrainParams
+from pipeline.seeding import seed_everything
+from pipeline.training import engine
+from pipeline.training.check import CheckResult, overfit_one_batch
+from pipeline.training.prepare import prepare
+from pipeline.training.resume import open_resume
+from pipeline.types import SilentLog
+
+TASK = Task.model_validate({"bands": ["blue", "green", "red", "nir"], "background": "background", "classes": [
+    {"name": n, "color": "#102030"} for n in ("background", "settlement", "water")]})
+SMALL = {"network": {"encoder_depth": 3, "decoder_channels": [16, 8, 8]}, "patches": {"size_px": 32, "per_epoch": 8},
+         "batch_size": 4, "epochs": 3, "threads": 1, "accelerator": "cpu"}
+
+
+def train(data, root, score=None, log=None, **changes):
+    params = TrainParams.model_validate({**SMALL, **changes})
+    fabric = engine.open_fabric(params)
+    seed_everything(5)
+    ready = prepare(data.store, data.split, TASK, params, seed=5)
+    score = score or ValScorer(data.store, data.split, 8, ready.spec.size_multiple)
+    with open_resume(root, "print") as resume:
+        return engine.train_network(fabric, ready.spec, ready.source, ready.class_weights_K, params, score, resume,
+                                    log or SilentLog())
+
+
+def digest(trained):
+    state = trained.segmenter.state_dict()
+    return hashlib.sha256(b"".join(state[k].numpy().tobytes() for k in sorted(state))).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def deterministic():
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+pytestmark = pytest.mark.usefixtures("deterministic")
+
+
+def test_equal_seeds_give_equal_weights_and_history(tiny_data, tmp_path):
+    data = tiny_data()
+    first, second = train(data, tmp_path / "a"), train(data, tmp_path / "b")
+    assert digest(first) == digest(second)
+    assert engine.history_csv(first.history) == engine.history_csv(second.history)
+    assert digest(first) != digest(train(data, tmp_path / "c", optimizer={"lr": 2e-3}))
+
+
+def test_a_killed_training_resumes_to_the_same_bytes(tiny_data, tmp_path):
+    data = tiny_data()
+    whole = train(data, tmp_path / "whole")
+
+    class Killed(Exception):
+        pass
+
+    class KillInEpochTwo(SilentLog):
+        def metrics(self, values, step=0):
+            if step == 2:
+                raise Killed
+
+    with pytest.raises(Killed):
+        train(data, tmp_path / "cut", log=KillInEpochTwo())
+    assert (tmp_path / "cut/print/state.pt").exists()
+    resumed = train(data, tmp_path / "cut")
+    assert digest(resumed) == digest(whole)
+    assert engine.history_csv(resumed.history) == engine.history_csv(whole.history)
+    assert not (tmp_path / "cut/print").exists()
+
+
+def test_garbage_in_held_out_ground_changes_no_weight(tiny_data, tmp_path):
+    # With select: last the val part has no say, so that every byte must come from the train part.
+    clean, garbage = tiny_data("clean"), tiny_data("garbage", held_out_garbage=3)
+    one = train(clean, tmp_path / "a", select="last")
+    two = train(garbage, tmp_path / "b", select="last")
+    assert digest(one) == digest(two)
+    assert [r["val_mcc"] for r in one.history] != [r["val_mcc"] for r in two.history]
+
+
+def test_accumulation_changes_memory_not_the_loss(tiny_data, tmp_path):
+    data = tiny_data()
+    whole = train(data, tmp_path / "a", epochs=1)
+    parts = train(data, tmp_path / "b", epochs=1, accumulation=2)
+    # The first loss is of equal weights on equal patches; batch norm alone sees other batches.
+    assert parts.history[0]["train_loss"] == pytest.approx(whole.history[0]["train_loss"], rel=0.2)
+
+
+def test_the_best_epoch_is_chosen_by_val_score(tiny_data, tmp_path):
+    data = tiny_data()
+    scores = iter([0.2, 0.9, math.nan, 0.5])
+
+    def score(segmenter):
+        return {"mcc": next(scores)}
+
+    seen = []
+
+    class Keep(SilentLog):
+        def metrics(self, values, step=0):
+            seen.append((step, values["val_mcc"]))
+
+    trained = train(data, tmp_path / "a", score=score, log=Keep(), epochs=4)
+    assert trained.best_epoch == 2
+    assert [s for s, _ in seen] == [1, 2, 3, 4]
+
+
+def test_early_stop_counts_epochs_without_a_better_score(tiny_data, tmp_path):
+    data = tiny_data()
+    trained = train(data, tmp_path / "a", score=lambda s: {"mcc": 0.3}, epochs=9, early_stop_patience=2)
+    assert len(trained.history) == 3
+    assert trained.best_epoch == 1
+
+
+def test_a_loss_that_is_not_finite_names_the_patches(tiny_data, tmp_path):
+    with pytest.raises(ModelError, match=r"must stay finite: got (nan|inf) on patches \['one row"):
+        train(tiny_data(), tmp_path / "a", optimizer={"lr": 1e30, "clip_norm": 0}, schedule={"warmup_epochs": 0}, epochs=9)
+
+
+def test_two_trainings_cannot_share_a_resume_state(tmp_path):
+    with open_resume(tmp_path, "same"), pytest.raises(ModelError, match="another process holds it"), \
+            open_resume(tmp_path, "same"):
+        pass
+
+
+def test_the_network_learns_what_pixels_give_away(tiny_data, tmp_path):
+    trained = train(tiny_data(), tmp_path / "a", epochs=10, patches={"size_px": 32, "per_epoch": 32},
+                    optimizer={"lr": 5e-3})
+    assert max(r["val_mcc"] for r in trained.history) > 0.8
+
+
+def test_history_leaves_undefined_scores_empty():
+    assert engine.history_csv([{"epoch": 1, "val_mcc": math.nan}, {"epoch": 2, "val_mcc": 1 / 3}]) == (
+        "epoch,val_mcc\n1,\n2,0.3333333\n")
+
+
+def test_overfit_check_passes_for_a_sound_setup_and_fails_for_a_lame_one(tiny_data):
+    data = tiny_data()
+    params = TrainParams.model_validate({**SMALL, "loss": {"class_weights": "none"}})
+    seed_everything(1)
+    ready = prepare(data.store, data.split, TASK, params, seed=1)
+    assert overfit_one_batch(ready.spec, ready.source, ready.class_weights_K, params, steps=120).passed
+    lame = params.model_copy(update={"optimizer": params.optimizer.model_copy(update={"lr": 1e-9})})
+    assert not overfit_one_batch(ready.spec, ready.source, ready.class_weights_K, lame, steps=5).passed
+    assert not CheckResult(1.0, 0.1, 0.9).passed
+
+
+def test_statistics_and_weights_come_from_train_pixels(tiny_data):
+    data = tiny_data()
+    ready = prepare(data.store, data.split, TASK, TrainParams.model_validate(SMALL), seed=0)
+    fold = data.split.fold_map("one")
+    pixels = data.store.scenes[0].image[((fold == 1) | (fold == 2)) & (data.store.scenes[0].valid == 1)]
+    assert ready.spec.mean == pytest.approx(pixels.astype(np.float64).mean(axis=0))
+    labelled = (data.store.scenes[0].labels != 255) & (data.store.scenes[0].valid == 1)
+    assert sum(ready.counts.values()) == int((labelled & ((fold == 1) | (fold == 2))).sum())
