@@ -9,7 +9,7 @@ from pipeline.params.task import Task
 
 
 class SplitParams(Section):
-    """Blocks go to `folds` folds of about equal area and to a test part of their own.
+    """Blocks go to `folds` folds of equal numbers (give or take one) and to a test part of their own.
 
     Training uses all folds but `val_fold`, which is the validation part.
     """
@@ -36,7 +36,8 @@ class SplitParams(Section):
     @model_validator(mode="after")
     def _val_fold_exists(self) -> "SplitParams":
         if self.val_fold >= self.folds:
-            raise ValueError(f"spatial_split.val_fold must be below spatial_split.folds={self.folds}: got {self.val_fold}")
+            raise ValueError(f"spatial_split.val_fold must be below spatial_split.folds={self.folds}: "
+                             f"got {self.val_fold}")
         return self
 
     def check(self, task: Task) -> None:
@@ -52,4 +53,5 @@ class SplitParams(Section):
                 raise ValueError(f"spatial_split.merge_into.{rare} must be a class that stays: got {other!r}, "
                                  "which is merged itself")
         if self.rare_classes == "merge" and not self.merge_into:
-            raise ValueError("spatial_split.merge_into must say where rare classes go when rare_classes is merge: got {}")
+            raise ValueError("spatial_split.merge_into must say where rare classes go when rare_classes is merge: "
+                             "got {}")

@@ -20,7 +20,7 @@ Part = Literal["train", "val", "test"]
 
 @dataclass(frozen=True)
 class Split:
-    """A finished split. `lut` (256 uint8) maps class ids of the scene store to ids in `classes` (merged classes)."""
+    """A finished split. `lut` (256 uint8) maps class ids of the scene store to ids in `classes` (merged)."""
 
     folder: Path
     folds: int
@@ -41,7 +41,8 @@ class Split:
         try:
             data: dict[str, Any] = json.loads((folder / "certificate.json").read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise SplitError(f"split {folder} must hold certificate.json: not found; run `dvc repro spatial_split`") from error
+            raise SplitError(f"split {folder} must hold certificate.json: not found; "
+                             "run `dvc repro spatial_split`") from error
         lut = np.full(256, IGNORE_INDEX, dtype=np.uint8)
         lut[: len(data["class_map"])] = data["class_map"]
         return cls(folder, data["folds"], data["val_fold"], data["buffer_m"], tuple(data["classes"]), lut,
@@ -57,8 +58,12 @@ class Split:
 
     def mask(self, fold_HW: UInt8Array, part: Part) -> BoolArray:
         """Pixels of a part, given (a window of) the fold map."""
-        if part == "test":
-            return fold_HW == TEST_FOLD
-        if part == "val":
-            return fold_HW == self.val_fold
-        return (fold_HW < self.folds) & (fold_HW != self.val_fold)
+        mask: BoolArray
+        match part:
+            case "test":
+                mask = fold_HW == TEST_FOLD
+            case "val":
+                mask = fold_HW == self.val_fold
+            case "train":
+                mask = (fold_HW < self.folds) & (fold_HW != self.val_fold)
+        return mask

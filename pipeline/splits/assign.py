@@ -1,0 +1,120 @@
+"""Draw assignments of places to folds, and take the first that supports every class in every part.
+
+Each attempt has its own random stream and all assignments with the declared sizes are equally likely, so the
+one taken is drawn uniformly from the feasible ones (rejection sampling).
+
+Shape legend: A attempts, B blocks, K classes, P parts (train, val, test).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import SplitError
+from pipeline.params.spatial_split import SplitParams
+from pipeline.seeding import generator
+from pipeline.splits.support import PARTS, Support
+from pipeline.types import TEST_FOLD, AnyArray, BoolArray, UInt8Array
+
+_CHUNK = 64
+
+#: Attempts that are judged class by class to find out which class is to blame.
+_BLAME_ATTEMPTS = 2000
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """A feasible assignment: fold id of each block (index = id - 1), and how many attempts it took."""
+
+    fold_of_block: UInt8Array
+    attempts: int
+
+
+def part_of_fold(fold: UInt8Array, val_fold: int) -> AnyArray:
+    """Index of the part (0 train, 1 val, 2 test) of fold ids."""
+    return np.where(fold == TEST_FOLD, PARTS.index("test"),
+                    np.where(fold == val_fold, PARTS.index("val"), PARTS.index("train")))
+
+
+def test_count(places: int, params: SplitParams) -> int:
+    """How many places the test part gets.
+
+    Raises:
+        SplitError: too few are left to give each fold one.
+    """
+    count = max(1, round(params.test_fraction * places))
+    if places - count < params.folds:
+        raise SplitError(
+            "spatial_split must find at least one separate block for the test part and each of "
+            f"{params.folds} folds: got {places} blocks of {params.block_size_m:g} m (blocks of overlapping "
+            "scenes are one place); lower spatial_split.block_size_m, spatial_split.folds or "
+            "spatial_split.test_fraction")
+    return count
+
+
+def draw(seed: int, attempt: int, places: int, params: SplitParams) -> UInt8Array:
+    """Fold id of each place: `test_fraction` of them test, the others dealt to the folds in turn."""
+    tests = test_count(places, params)
+    dealt = np.full(places, TEST_FOLD, dtype=np.uint8)
+    dealt[tests:] = np.arange(places - tests) % params.folds
+    order = generator(seed, "split", attempt).permutation(places)
+    fold = np.empty(places, dtype=np.uint8)
+    fold[order] = dealt
+    return fold
+
+
+def find_assignment(support: Support, place: npt.NDArray[np.intp], params: SplitParams, seed: int,
+                    required: BoolArray) -> Assignment | None:
+    """The first of `params.attempts` draws that supports every required class (K) in every part, or None."""
+    for first, folds in _draws(place, params, seed, params.attempts):
+        part = part_of_fold(folds, params.val_fold)
+        enough, objects = _pixels_and_objects(support, part, params)
+        done = (objects.min(axis=1) >= params.min_objects)[:, required].all(axis=1)
+        for i in np.flatnonzero(enough[:, required].all(axis=1)):
+            if done[i] or _object_support(support, part[i], params)[required].all():
+                return Assignment(folds[i], first + int(i) + 1)
+    return None
+
+
+def support_rates(support: Support, place: npt.NDArray[np.intp], params: SplitParams,
+                  seed: int) -> npt.NDArray[np.float64]:
+    """Share of the draws (at most 2000 of them) in which each class is supported in every part, K."""
+    attempts = min(params.attempts, _BLAME_ATTEMPTS)
+    hits = np.zeros(support.pixels.shape[1])
+    for _, folds in _draws(place, params, seed, attempts):
+        part = part_of_fold(folds, params.val_fold)
+        enough, objects = _pixels_and_objects(support, part, params)
+        for i in np.flatnonzero(enough.any(axis=1)):
+            few = (objects[i].min(axis=0) < params.min_objects) & enough[i]
+            hits += enough[i] & (_object_support(support, part[i], params) if few.any() else ~few)
+    return hits / attempts
+
+
+def _draws(place: npt.NDArray[np.intp], params: SplitParams, seed: int,
+           attempts: int) -> Iterator[tuple[int, UInt8Array]]:
+    """Chunks of draws: the first attempt's number, and fold ids of blocks, AB."""
+    places = int(place.max(initial=-1)) + 1
+    for first in range(0, attempts, _CHUNK):
+        folds = [draw(seed, a, places, params) for a in range(first, min(first + _CHUNK, attempts))]
+        yield first, np.stack(folds)[:, place]
+
+
+def _pixels_and_objects(support: Support, part: AnyArray, params: SplitParams) -> tuple[BoolArray, AnyArray]:
+    """Has each class enough pixels in every part (AK), and its objects within one block by part (APK)?
+
+    In train only those pixels count that no buffer reaches.
+    """
+    masks = [(part == p).astype(np.float64) for p in range(len(PARTS))]  # float64 products are exact and fast
+    by_part = [mask @ (support.core if p == 0 else support.pixels) for p, mask in enumerate(masks)]
+    objects = np.stack([mask @ support.single for mask in masks], axis=1)
+    enough: BoolArray = np.logical_and.reduce([counts >= params.min_pixels for counts in by_part])
+    return enough, objects
+
+
+def _object_support(support: Support, part: AnyArray, params: SplitParams) -> BoolArray:
+    """Has each class enough objects in every part of one assignment, K?"""
+    objects = support.objects_by_part(part, params.min_pixels)
+    enough: BoolArray = np.logical_and.reduce(objects >= params.min_objects)
+    return enough

@@ -1,0 +1,171 @@
+"""Plan a split: blocks, support, an assignment, and what happens to classes that none supports."""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.errors import SplitError
+from pipeline.params.spatial_split import SplitParams
+from pipeline.scenes.store import SceneStore
+from pipeline.splits.assign import find_assignment, support_rates, test_count
+from pipeline.splits.blocks import Blocks, lay_blocks
+from pipeline.splits.support import Counts, Support, count_support
+from pipeline.types import IGNORE_INDEX, UInt8Array
+
+#: Shares of the block size that are tried for a remedy, largest first.
+_SMALLER = (0.8, 0.65, 0.5, 0.35, 0.25, 0.125)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A feasible split, not yet written.
+
+    Attributes:
+        classes: names of the classes after merging; the index is the id.
+        class_map: id in the store -> id in `classes`.
+        merged: rare class -> class that took it in; empty where nothing was merged.
+        unsupported: classes left out of the requirement (`report_only`).
+        blocks: the blocks of all scenes.
+        place: place of each block (index = id - 1).
+        pixels: labelled pixels by block and class.
+        support: what the blocks were judged by; ground that several scenes show counts once.
+        fold_of_block: fold id of each block (index = id - 1).
+        attempts: draws it took, the last one included.
+    """
+
+    classes: tuple[str, ...]
+    class_map: tuple[int, ...]
+    merged: dict[str, str]
+    unsupported: tuple[str, ...]
+    blocks: Blocks
+    place: npt.NDArray[np.intp]
+    pixels: Counts
+    support: Support
+    fold_of_block: UInt8Array
+    attempts: int
+
+    @property
+    def lut(self) -> UInt8Array:
+        """class_map for all 256 values (255 stays "no label")."""
+        return look_up_table(self.class_map)
+
+
+def look_up_table(class_map: Sequence[int]) -> UInt8Array:
+    """256 uint8: id in the store -> id after merging; all else is "no label"."""
+    lut = np.full(256, IGNORE_INDEX, dtype=np.uint8)
+    lut[: len(class_map)] = class_map
+    return lut
+
+
+def merge_classes(names: Sequence[str],
+                  merge_into: dict[str, str]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """The classes that stay, in their order, and the id among them of each class in `names`."""
+    kept = tuple(n for n in names if n not in merge_into)
+    return kept, tuple(kept.index(merge_into.get(n, n)) for n in names)
+
+
+def plan_split(store: SceneStore, params: SplitParams, seed: int) -> Plan:
+    """Draw a split of the store that supports every class in train, val and test.
+
+    Raises:
+        SplitError: too few blocks, a buffer that leaves nothing of a block, or a class that cannot be
+            supported and that `rare_classes` does not provide for.
+    """
+    _check_settings(params)
+    blocks = lay_blocks(store, params.block_size_m)
+    place = blocks.places()
+    test_count(int(place.max(initial=-1)) + 1, params)
+    classes, class_map = merge_classes(store.classes, {})
+    merged: dict[str, str] = {}
+    pixels, support = _count(store, blocks, place, class_map, params.buffer_m)
+    required = np.ones(len(classes), dtype=bool)
+    while True:
+        absent = support.pixels.sum(axis=0) == 0
+        found = None if (absent & required).any() else find_assignment(support, place, params, seed, required)
+        if found:
+            break
+        blamed = _blame(support, place, params, seed, required)
+        if params.rare_classes == "merge" and not merged:
+            merged = dict(params.merge_into)
+            classes, class_map = merge_classes(store.classes, merged)
+            pixels, support = _count(store, blocks, place, class_map, params.buffer_m)
+            required = np.ones(len(classes), dtype=bool)
+        elif params.rare_classes == "report_only":
+            required &= ~blamed
+        else:
+            raise SplitError(_refusal(store, params, seed, classes, class_map, support, blamed))
+    if params.rare_classes == "merge" and not merged:
+        warnings.warn("spatial_split.merge_into has no effect: every class is supported without merging",
+                      stacklevel=2)
+    unsupported = tuple(n for n, r in zip(classes, required, strict=True) if not r)
+    return Plan(classes, class_map, merged, unsupported, blocks, place, pixels, support,
+                found.fold_of_block, found.attempts)
+
+
+def _count(store: SceneStore, blocks: Blocks, place: npt.NDArray[np.intp], class_map: tuple[int, ...],
+           buffer_m: float) -> tuple[Counts, Support]:
+    """Labelled pixels by block and class, and the support in which ground counts once."""
+    support = count_support(store, blocks, look_up_table(class_map), max(class_map) + 1, buffer_m)
+    return support.pixels, support.once(place, blocks.scene_of_block)
+
+
+def _check_settings(params: SplitParams) -> None:
+    if 2 * params.buffer_m >= params.block_size_m:
+        raise SplitError("spatial_split.buffer_m must be below half of "
+                         f"spatial_split.block_size_m={params.block_size_m:g}, else a block among held-out "
+                         f"ground trains nothing: got {params.buffer_m:g}; lower it")
+    if params.merge_into and params.rare_classes != "merge":
+        warnings.warn("spatial_split.merge_into has no effect while spatial_split.rare_classes is "
+                      f"{params.rare_classes}", stacklevel=3)
+
+
+def _blame(support: Support, place: npt.NDArray[np.intp], params: SplitParams, seed: int,
+           required: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Required classes that no draw supports; where each has one, the class that the fewest draws support."""
+    rates = np.where(required, support_rates(support, place, params, seed), np.inf)
+    return np.asarray(rates == 0 if (rates == 0).any() else np.arange(len(rates)) == rates.argmin())
+
+
+def _refusal(store: SceneStore, params: SplitParams, seed: int, classes: tuple[str, ...],
+             class_map: tuple[int, ...], support: Support, blamed: npt.NDArray[np.bool_]) -> str:
+    stories = []
+    for c in np.flatnonzero(blamed):
+        pixels, blocks = int(support.pixels[:, c].sum()), int(np.count_nonzero(support.pixels[:, c]))
+        held = (f"{pixels:,} px in {_objects(int(support.objects[c]))} in "
+                f"{blocks} block{'s' * (blocks != 1)}" if pixels else "no labelled pixel at all")
+        stories.append(f"{classes[c]} ({held})")
+    size = _feasible_size(store, params, seed, class_map, support)
+    smaller = f"set spatial_split.block_size_m to {size:g}, " if size else ""
+    noun = "classes" if len(stories) > 1 else "class"
+    return (f"{noun} {', '.join(stories)} must have at least {params.min_pixels} labelled pixels and "
+            f"{_objects(params.min_objects)} in each of train, val and test: none of {params.attempts} "
+            f"random assignments of {params.block_size_m:g} m blocks supports all classes; {smaller}lower "
+            "spatial_split.min_pixels, or declare rare_classes: merge (with merge_into) or report_only")
+
+
+def _objects(count: int) -> str:
+    return f"{count:,} object{'s' * (count != 1)}"
+
+
+def _feasible_size(store: SceneStore, params: SplitParams, seed: int, class_map: tuple[int, ...],
+                   support: Support) -> float | None:
+    """The largest of a few smaller block sizes for which an assignment was found, or None."""
+    classes = support.pixels.shape[1]
+    if (support.pixels.sum(axis=0) < 3 * params.min_pixels).any():
+        return None
+    for share in _SMALLER:
+        size = float(f"{share * params.block_size_m:.3g}")
+        if 2 * params.buffer_m >= size or size < 4 * max(max(s.grid.ground_pixel_m) for s in store):
+            return None
+        tried = params.model_copy(update={"block_size_m": size})
+        blocks = lay_blocks(store, size)
+        place = blocks.places()
+        if int(place.max()) + 1 <= params.folds:
+            continue  # overlapping scenes may tie all blocks together
+        _, counted = _count(store, blocks, place, class_map, params.buffer_m)
+        if find_assignment(counted, place, tried, seed, np.ones(classes, dtype=bool)):
+            return size
+    return None

@@ -1,0 +1,113 @@
+import numpy as np
+import pytest
+
+from pipeline.splits import blocks as blocks_module
+from pipeline.splits.blocks import lay_blocks
+from pipeline.splits.plan import look_up_table
+from pipeline.splits.support import Support, count_support
+from tests.unit.splits.conftest import StoreMaker
+
+PLAIN = look_up_table((0, 1))
+
+LABELS = np.array([
+    [0, 0, 0, 1],
+    [0, 255, 1, 1],
+    [0, 1, 255, 0],
+    [1, 0, 0, 0],
+], dtype=np.uint8)  # blocks of 2 px: 1 2 / 3 4
+
+
+def support_of(make_store: StoreMaker, labels: np.ndarray = LABELS, buffer_m: float = 0,
+               **kwargs: object) -> Support:
+    store = make_store({"s": labels}, **kwargs)
+    return count_support(store, lay_blocks(store, 20), PLAIN, 2, buffer_m)
+
+
+def test_pixels_by_block_and_class(make_store: StoreMaker) -> None:
+    assert support_of(make_store).pixels.tolist() == [[3, 0], [1, 3], [2, 2], [3, 0]]
+
+
+def test_invalid_pixels_do_not_count(make_store: StoreMaker) -> None:
+    valid = np.ones((4, 4), np.uint8)
+    valid[0, :3] = 0
+    assert support_of(make_store, valid={"s": valid}).pixels.tolist() == [[1, 0], [0, 3], [2, 2], [3, 0]]
+
+
+def test_objects_are_4_connected_over_block_borders(make_store: StoreMaker) -> None:
+    support = support_of(make_store)
+    # class 0: the upper left one (5 px in blocks 1, 2, 3), the lower right one (4 px in blocks 3, 4);
+    # class 1: one of 3 px in block 2, and two diagonal neighbours in block 3, which are two objects.
+    assert support.objects.tolist() == [2, 3]
+    assert support.single.tolist() == [[0, 0], [0, 1], [0, 2], [0, 0]]
+    assert sorted(support.spread.toarray().tolist()) == [[0, 0, 1, 3], [3, 1, 1, 0]]
+    assert support.spread_class.tolist() == [0, 0]
+
+
+@pytest.mark.parametrize("band_pixels", [4, 8, 12])
+def test_bands_do_not_change_the_counts(make_store: StoreMaker, monkeypatch: pytest.MonkeyPatch,
+                                        band_pixels: int) -> None:
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 3, (40, 4)).astype(np.uint8)
+    labels[labels == 2] = 255
+    whole = support_of(make_store, labels)
+    monkeypatch.setattr(blocks_module, "BAND_PIXELS", band_pixels)
+    banded = support_of(make_store, labels)
+    assert (whole.pixels == banded.pixels).all()
+    assert (whole.single == banded.single).all()
+    assert sorted(whole.spread.toarray().tolist()) == sorted(banded.spread.toarray().tolist())
+
+
+def test_an_object_counts_for_the_part_that_holds_most_of_it(make_store: StoreMaker) -> None:
+    support = support_of(make_store)
+    part = np.array([0, 1, 2, 2])  # the upper left object: 3 px train, 1 val, 1 test; the other: 4 px test
+    assert support.objects_by_part(part, min_pixels=200).tolist() == [[1, 0], [0, 1], [1, 2]]
+
+
+def test_an_object_counts_for_every_part_with_min_pixels_of_it(make_store: StoreMaker) -> None:
+    support = support_of(make_store)
+    part = np.array([0, 1, 2, 2])
+    assert support.objects_by_part(part, min_pixels=1).tolist() == [[1, 0], [1, 1], [2, 2]]
+
+
+def test_core_leaves_out_what_a_buffer_may_take(make_store: StoreMaker) -> None:
+    support = support_of(make_store, buffer_m=10.5)  # 10 m pixels: leaves the scene's corners
+    assert support.core.tolist() == [[1, 0], [0, 1], [0, 1], [1, 0]]
+
+
+def test_merging_joins_objects(make_store: StoreMaker) -> None:
+    store = make_store({"s": LABELS})
+    support = count_support(store, lay_blocks(store, 20), look_up_table((0, 0)), 1, 0)
+    assert support.pixels[:, 0].tolist() == [3, 4, 4, 3]
+    assert support.objects.tolist() == [1]
+
+
+def test_objects_do_not_cross_scenes(make_store: StoreMaker) -> None:
+    ones = np.ones((2, 2), np.uint8)
+    store = make_store({"s": ones, "t": ones})
+    assert count_support(store, lay_blocks(store, 20), PLAIN, 2, 0).objects.tolist() == [0, 2]
+
+
+def test_ground_in_several_scenes_counts_once(make_store: StoreMaker) -> None:
+    valid = np.ones((4, 4), np.uint8)
+    valid[:2, :2] = 0
+    valid[0, 0] = 1  # date t0 sees one pixel of block 1: there t1 counts, elsewhere the first
+    store = make_store({"t0": LABELS, "t1": LABELS}, valid={"t0": valid})
+    blocks = lay_blocks(store, 20)
+    once = count_support(store, blocks, PLAIN, 2, 0).once(blocks.places(), blocks.scene_of_block)
+    assert once.pixels.tolist() == [[0, 0], [1, 3], [2, 2], [3, 0], [3, 0], [0, 0], [0, 0], [0, 0]]
+    # t0 sees the upper left object in three pieces: the one in block 1 does not count
+    assert once.single.sum(axis=0).tolist() == [2, 3]
+    assert sorted(once.spread.sum(axis=1).tolist()) == [3, 4]  # its part in t1; the lower right one
+
+
+def test_one_scene_is_counted_once_already(make_store: StoreMaker) -> None:
+    support = support_of(make_store)
+    once = support.once(np.arange(4), np.zeros(4, dtype=np.intp))
+    assert (once.pixels == support.pixels).all()
+    assert (once.spread != support.spread).nnz == 0
+
+
+def test_labels_may_be_empty(make_store: StoreMaker) -> None:
+    support = support_of(make_store, np.full((4, 4), 255, np.uint8))
+    assert support.pixels.sum() == 0
+    assert support.objects.tolist() == [0, 0]
