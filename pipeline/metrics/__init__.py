@@ -1,0 +1,1 @@
+"""Mergeable confusion matrices, scores, block-bootstrap intervals and objects."""
