@@ -1,0 +1,93 @@
+"""Tracked runs for stage scripts: a training, and the child runs of what is done with its result.
+
+    with train_run(paths, key, identity(paths, params, "train")) as log:
+        log.params(params.dump("train", "seed"))
+        ...
+    with child_run(paths, "evaluate", identity(paths, params, "evaluate")) as log:
+        ...
+
+Everything goes to a journal first and from there to MLflow while the stage works, so a stage neither waits
+for MLflow nor fails with it.
+"""
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+
+from pipeline.errors import IntegrityError
+from pipeline.paths import Paths
+from pipeline.tracking.journal import Journal
+from pipeline.tracking.sampling import sampled
+from pipeline.tracking.sender import finish, start
+from pipeline.types import RunLog
+
+
+@contextlib.contextmanager
+def train_run(paths: Paths, key: str, tags: Mapping[str, str] | None = None) -> Iterator[RunLog]:
+    """The run of a training, found later by its key; with system metrics. A killed one is taken up again.
+
+    Args:
+        paths: where the journal goes.
+        key: the training's own key, which models/run.json holds too.
+        tags: identity and whatever else is known at the start.
+    """
+    with _Run(paths, key, "train", tags or {}) as journal, sampled(journal):
+        yield journal
+
+
+@contextlib.contextmanager
+def child_run(paths: Paths, stage: str, tags: Mapping[str, str] | None = None) -> Iterator[RunLog]:
+    """The run of a stage that works on a training's result, nested below that training's run.
+
+    Where the training's run is not on the MLflow in use, the run stands alone and the tag kumulus.parent
+    says so.
+
+    Raises:
+        IntegrityError: models/run.json is missing or holds no key.
+    """
+    with _Run(paths, run_key(paths), stage, tags or {}) as journal:
+        yield journal
+
+
+def run_key(paths: Paths) -> str:
+    """The key of the training whose result lies in models/.
+
+    Raises:
+        IntegrityError: models/run.json is missing or holds no key.
+    """
+    try:
+        key = json.loads(paths.run_file.read_text(encoding="utf-8"))["key"]
+    except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError) as error:
+        raise IntegrityError(f"{paths.run_file} must hold the key of the training: {error}; "
+                             "run `dvc repro` or `dvc pull`") from error
+    return str(key)
+
+
+class _Run:
+    """A journal and its sender, from begin to end."""
+
+    def __init__(self, paths: Paths, key: str, stage: str, tags: Mapping[str, str]) -> None:
+        self.paths = paths
+        experiment = os.environ.get("DVC_EXP_NAME", "")
+        baseline = os.environ.get("DVC_EXP_BASELINE_REV", "")
+        dvc = {"kumulus.dvc_experiment": experiment, "kumulus.dvc_baseline": baseline}
+        name = f"{experiment or key[:8]}-{stage}"
+        self.journal = Journal.create(
+            paths.journal, key, stage, name, {**tags, **{tag: value for tag, value in dvc.items() if value}})
+
+    def __enter__(self) -> Journal:
+        self.sender = start(self.journal.folder, self.paths)
+        return self.journal
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            self.journal.tags({"kumulus.error": f"{type(error).__name__}: {error}"[:1000]})
+        killed = kind is not None and issubclass(kind, KeyboardInterrupt)
+        self.journal.close("FINISHED" if kind is None else "KILLED" if killed else "FAILED")
+        if line := finish(self.sender, self.journal.folder, self.paths):
+            print(line, file=sys.stderr)

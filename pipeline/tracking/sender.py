@@ -1,0 +1,192 @@
+"""Delivery of journals: beside a running stage as a process of its own, and by `kumulus sync` afterwards.
+
+A process, not a thread: importing mlflow takes seconds of pure Python that a training would share its
+interpreter lock with, its environment and global state stay out of the stage, a hanging request can be
+ended, and a run whose stage was killed is closed by someone who is still alive. `python -m
+pipeline.tracking.sender JOURNAL REPOSITORY`.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import Timeout
+
+from pipeline.errors import IntegrityError
+from pipeline.paths import Paths
+from pipeline.tracking.delivery import Bookmark, Courier, delivery_lock
+from pipeline.tracking.digests import CODE_ROOT
+from pipeline.tracking.journal import begin, is_over, journals, writer_lives
+from pipeline.tracking.store import QUIET, RefusedError, UnreachableError, locate, probe
+
+#: Seconds a finished stage waits for a server that makes no progress, for a database (which may have to be
+#: made on a busy machine), and at most in all.
+STALL_S = 20.0
+DATABASE_STALL_S = 60.0
+LIMIT_S = 120.0
+
+_POLL_S = 0.5
+_RETRY_S = 10.0
+_LAST_ATTEMPTS = 2
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What `sync` did with one journal."""
+
+    folder: Path
+    #: delivered, running, unreachable, refused
+    outcome: str
+    #: One sentence, for people.
+    message: str
+
+
+def sync(paths: Paths) -> list[Delivery]:
+    """Deliver all journals of runs that are over, oldest first; done again it resumes and doubles nothing."""
+    if not paths.journal.is_dir():
+        return []
+    store = locate(paths)
+    out: list[Delivery] = []
+    courier: Courier | None = None
+    with delivery_lock(paths.journal):
+        for folder in journals(paths.journal):
+            if writer_lives(folder) and not is_over(folder):
+                out.append(Delivery(folder, "running", f"{folder.name} is written and sent by its stage"))
+                continue
+            try:
+                if courier is None:
+                    probe(store)
+                    courier = Courier(store)
+                courier.deliver(folder)
+                out.append(Delivery(folder, "delivered", f"{folder.name} is in MLflow at {store.shown}"))
+            except UnreachableError as error:
+                out.append(Delivery(folder, "unreachable", (
+                    f"MLflow at {store.shown} did not answer ({error}); {folder.name} and all after it are "
+                    "kept: start it and run `kumulus sync` again")))
+                break
+            except (RefusedError, IntegrityError) as error:
+                out.append(Delivery(folder, "refused", (
+                    f"{folder.name} was not taken by MLflow at {store.shown}: {error}")))
+    return out
+
+
+def start(folder: Path, paths: Paths) -> "subprocess.Popen[bytes]":
+    """Start the sender of a journal; it outlives a killed stage for as long as it takes to close the run."""
+    store = locate(paths)
+    python_path = os.pathsep.join(filter(None, (str(CODE_ROOT), os.environ.get("PYTHONPATH"))))
+    environment = QUIET | os.environ | {
+        "MLFLOW_TRACKING_URI": store.uri, "DVC_ROOT": str(paths.repository), "PYTHONPATH": python_path,
+        "CUDA_VISIBLE_DEVICES": ""}
+    with (folder / "sender.log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "pipeline.tracking.sender", str(folder), str(paths.repository)],
+            cwd=paths.repository, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+            start_new_session=True)
+
+
+def finish(process: "subprocess.Popen[bytes]", folder: Path, paths: Paths) -> str:
+    """Wait for the sender of a closed journal, as long as it gets on.
+
+    Returns:
+        "" if all is delivered; else one line for people, and the journal stays for `kumulus sync`.
+    """
+    store = locate(paths)
+    patience = STALL_S if store.is_server else DATABASE_STALL_S
+    started = progress = time.monotonic()
+    mark = _bookmark(folder)
+    while process.poll() is None:
+        try:
+            process.wait(_POLL_S)
+        except subprocess.TimeoutExpired:
+            now = time.monotonic()
+            if (latest := _bookmark(folder)) != mark:
+                mark, progress = latest, now
+            if now - progress > patience or now - started > LIMIT_S:
+                process.kill()
+                process.wait()
+                _note(folder, problem=f"no answer in {now - progress:.0f} s")
+    if not folder.exists():
+        return ""
+    ended = f"its sender ended with status {process.returncode}, see sender.log"
+    reason = Bookmark.load(folder).problem or ended
+    shown = folder.relative_to(paths.repository) if folder.is_relative_to(paths.repository) else folder
+    return (f"tracking: MLflow at {store.shown} did not take this run ({reason}); nothing is lost: "
+            f"it lies in {shown}, and `kumulus sync` sends it later")
+
+
+def follow(folder: Path, paths: Paths) -> bool:
+    """Deliver a journal while it grows, after older ones of the same training; True once it is delivered."""
+    courier: Courier | None = None
+    store = locate(paths)
+    failures = 0
+    while folder.exists():
+        over = is_over(folder) or not writer_lives(folder)
+        pause = _POLL_S
+        try:
+            if courier is None or failures:
+                probe(store)
+            with delivery_lock(paths.journal).acquire(timeout=STALL_S):
+                if not folder.exists():
+                    break
+                if courier is None:
+                    _note(folder, step="connects")
+                    courier = Courier(store)
+                    _note(folder, step="connected")
+                if _deliver_with_older(courier, folder, paths.journal):
+                    return True
+            failures = 0
+        except (UnreachableError, RefusedError, IntegrityError, Timeout) as error:
+            _note(folder, problem=str(error))
+            failures += 1
+            if over and (failures >= _LAST_ATTEMPTS or isinstance(error, RefusedError | IntegrityError)):
+                return False
+            pause = _POLL_S if over else _RETRY_S
+        _sleep(pause, folder, over)
+    return True
+
+
+def _deliver_with_older(courier: Courier, folder: Path, root: Path) -> bool:
+    """Deliver what is over of the same training first (a child looks for its parent), then this journal."""
+    first = begin(folder)
+    for older in journals(root):
+        head = begin(older)
+        if older != folder and head.fields["key"] == first.fields["key"] and head.t <= first.t and (
+                is_over(older) or not writer_lives(older)):
+            with contextlib.suppress(RefusedError, IntegrityError):  # it stays, and `kumulus sync` says why
+                courier.deliver(older)
+    return courier.deliver(folder)
+
+
+def _note(folder: Path, *, step: str = "", problem: str = "") -> None:
+    """Leave word for the stage that waits."""
+    mark = Bookmark.load(folder)
+    if (mark.step, mark.problem) != (step, problem):
+        mark.step, mark.problem = step, problem
+        mark.save(folder)
+
+
+def _sleep(seconds: float, folder: Path, over: bool) -> None:
+    """Sleep, but wake when the run ends."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end and (over or not (is_over(folder) or not writer_lives(folder))):
+        time.sleep(min(_POLL_S, seconds))
+
+
+def _bookmark(folder: Path) -> Bookmark | None:
+    try:
+        return Bookmark.load(folder)
+    except FileNotFoundError:
+        return None
+
+
+def main() -> None:
+    """Entry point of the sender process."""
+    sys.exit(0 if follow(Path(sys.argv[1]), Paths(Path(sys.argv[2]))) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""The sender's own loop, in this process: what it waits for and what it gives up."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pipeline.paths import Paths
+from pipeline.tracking import sender
+from pipeline.tracking.delivery import Bookmark, delivery_lock
+from pipeline.tracking.journal import Journal, journals
+from pipeline.tracking.sender import follow, sync
+from pipeline.tracking.store import Store, UnreachableError
+
+Runs = Callable[[], list[Any]]
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender, "_POLL_S", 0.01)
+    monkeypatch.setattr(sender, "_RETRY_S", 0.02)
+
+
+def closed(paths: Paths, stage: str, key: str = "key") -> Journal:
+    journal = Journal.create(paths.journal, key, stage, stage, {})
+    journal.close("FINISHED")
+    return journal
+
+
+def test_what_is_left_of_the_same_training_goes_first(paths: Paths, runs: Runs) -> None:
+    closed(paths, "train")
+    other = closed(paths, "train", "other")
+    assert follow(closed(paths, "evaluate").folder, paths)
+    assert journals(paths.journal) == [other.folder]
+    parent, child = runs()
+    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+
+
+def test_a_server_that_comes_late_gets_everything(
+    paths: Paths, runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal.create(paths.journal, "key", "train", "train", {})
+    tries: list[str] = []
+
+    def late(_: Store) -> None:
+        tries.append(Bookmark.load(journal.folder).problem)
+        if len(tries) < 4:
+            raise UnreachableError("connection refused")
+        journal.close("FINISHED")
+
+    monkeypatch.setattr(sender, "probe", late)
+    assert follow(journal.folder, paths)
+    assert tries == ["", *["connection refused"] * 3]
+    assert [run.info.status for run in runs()] == ["FINISHED"]
+
+
+def test_a_dead_server_is_given_up_when_the_run_is_over(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dead(_: Store) -> None:
+        raise UnreachableError("connection refused")
+
+    monkeypatch.setattr(sender, "probe", dead)
+    journal = closed(paths, "train")
+    assert not follow(journal.folder, paths)
+    assert Bookmark.load(journal.folder).problem == "connection refused"
+    assert journals(paths.journal) == [journal.folder]
+
+
+def test_two_do_not_deliver_at_once(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sender, "STALL_S", 0.05)
+    journal = closed(paths, "train")
+    with delivery_lock(paths.journal):
+        assert not follow(journal.folder, paths)
+    assert "lock" in Bookmark.load(journal.folder).problem
+
+
+def test_a_journal_that_sync_has_delivered_is_done(paths: Paths) -> None:
+    journal = closed(paths, "train")
+    assert [one.outcome for one in sync(paths)] == ["delivered"]
+    assert follow(journal.folder, paths)
+
+
+def test_nothing_to_sync_is_no_work(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unexpected(_: Store) -> None:
+        raise AssertionError("MLflow is not asked")
+
+    monkeypatch.setattr(sender, "probe", unexpected)
+    assert sync(paths) == []
