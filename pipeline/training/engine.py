@@ -190,6 +190,13 @@ def _restore(resume: ResumeStore, segmenter: Segmenter, optimizer: AdamW, fabric
     return _Progress(state["epoch"], state["history"], state["best_epoch"], state["best_score"], state["best_weights"])
 
 
+def summary(trained: Trained) -> dict[str, Any]:
+    """The chosen epoch, the number of epochs, and the chosen epoch's val scores."""
+    best = trained.history[trained.best_epoch - 1]
+    return {"best_epoch": trained.best_epoch, "epochs": len(trained.history),
+            **{k: v for k, v in best.items() if k.startswith("val_")}}
+
+
 def history_csv(history: Sequence[Mapping[str, float]]) -> str:
     """The rows as CSV with seven significant digits; NaN is an empty cell."""
     text = io.StringIO()

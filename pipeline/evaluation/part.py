@@ -1,0 +1,124 @@
+"""Score one part: stitch the network's map, apply the baselines to the same pixels, count, summarise.
+
+The test part is sealed: it is scored for `pipeline.evaluation.seal.unseal` only, which holds the permit.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline.baselines.methods import build
+from pipeline.errors import ModelError, SealError, SplitError
+from pipeline.evaluation.permit import Permit
+from pipeline.evaluation.summary import NETWORK, headline_scores, summarise
+from pipeline.evaluation.tally import Method, Tally
+from pipeline.evaluation.truths import Ground, ScoredPart, headline_of, open_ground
+from pipeline.inference.mosaic import predict_maps
+from pipeline.inference.sources import StorePixels
+from pipeline.params.evaluate import EvaluateParams
+from pipeline.params.load import Params
+from pipeline.params.task import Task
+from pipeline.paths import Paths
+from pipeline.scenes.store import SceneStore
+from pipeline.splits.split import Split
+from pipeline.types import Predictor, UInt8Array
+
+
+@dataclass(frozen=True)
+class SceneView:
+    """What figures show of a scene: its ground (truths 255 where out of sight), the network's class map."""
+
+    ground: Ground
+    predicted_HW: UInt8Array
+
+
+@dataclass(frozen=True)
+class PartScores:
+    """Scores of a part. `metrics` is metrics.json, `confusions` confusions.parquet; `colors` by class id."""
+
+    part: ScoredPart
+    classes: tuple[str, ...]
+    colors: tuple[str, ...]
+    headline: str
+    metrics: dict[str, Any]
+    confusions: pd.DataFrame
+    views: tuple[SceneView, ...]
+
+
+def score_part(params: Params, paths: Paths, part: ScoredPart, predictor: Predictor | None = None,
+               permit: Permit | None = None) -> PartScores:
+    """Score the network (all members of the checkpoint, or `predictor`) and the baselines on a part.
+
+    Raises:
+        SealError: the test part is asked for without a permit in force.
+        SplitError: the part has no pixel with data, or none whose truth is known.
+        ModelError: the predictor's classes are not the split's.
+    """
+    if part not in ("val", "test"):
+        raise SplitError(f"only val (or, unsealed, test) must be scored: got {part!r}; evaluate scores val")
+    if part == "test" and not (permit is not None and permit.in_force):
+        raise SealError("the test part must stay sealed: it was asked for without an unsealing; "
+                        "run `kumulus unseal`, which records the look")
+    task, evaluate = params.section(Task), params.section(EvaluateParams)
+    store, split = SceneStore.open(paths.scenes), Split.open(paths.splits)
+    networks = _networks(paths, predictor)
+    for network in networks.values():
+        if tuple(network.classes) != split.classes:
+            raise ModelError(f"the model's classes must be the split's {list(split.classes)}: got "
+                             f"{list(network.classes)}; run `dvc repro train`")
+    baselines = build(evaluate.baselines, task, store, split, params.seed)
+    ids = {name: int(split.lut[store.classes.index(name)]) for name in evaluate.object_classes}
+    grounds = _grounds(store, split, part)
+    headline = headline_of(grounds)
+    tally = Tally(split.classes, headline, {split.classes[i]: i for i in ids.values()}, evaluate.object_iou)
+    views = []
+    for ground in grounds:
+        for method, network in networks.items():
+            classes_HW, _ = predict_maps(network, StorePixels(ground.scene), evaluate.tiles)
+            tally.add(ground, method, classes_HW)
+            if method[0] == NETWORK:
+                views.append(SceneView(ground, classes_HW))
+        for name, baseline in baselines.items():
+            tally.add(ground, (name, 0), baseline.predict(ground.scene, ground.scored_HW))
+    zones = {k: v for scene in store for k, v in scene.strata.items()}
+    metrics = {"part": part, "classes": list(split.classes), "unsupported": list(split.unsupported),
+               "headline": headline, **summarise(tally, part, evaluate.bootstrap, params.seed, zones)}
+    by_name = {c.name: c.color for c in task.classes}
+    return PartScores(part, split.classes, tuple(by_name[name] for name in split.classes), headline, metrics,
+                      tally.table(part), tuple(views))
+
+
+def _networks(paths: Paths, predictor: Predictor | None) -> dict[Method, Predictor]:
+    """The predictor that is exported and, where it is an ensemble, each of its members."""
+    if predictor is not None:
+        return {(NETWORK, 0): predictor}
+    from pipeline.inference.network import NetworkPredictor
+    from pipeline.networks.members import load_member, member_folders
+
+    members: Sequence[Path] = member_folders(paths.checkpoint)
+    if len(members) == 1:
+        return {(NETWORK, 0): NetworkPredictor.load(paths.checkpoint)}
+    single = {("network_member", int(m.name)): NetworkPredictor([load_member(m)]) for m in members}
+    return {(NETWORK, -1): NetworkPredictor.load(paths.checkpoint), **single}
+
+
+def _grounds(store: SceneStore, split: Split, part: ScoredPart) -> list[Ground]:
+    """The scored side of every scene that has one."""
+    grounds = [open_ground(scene, split, part) for scene in store]
+    kept = [ground for ground in grounds if ground.scored_HW.any()]
+    if not kept:
+        raise SplitError(f"the {part} part must have pixels with data: got none in {len(store.scenes)} scenes; "
+                         "run `dvc repro spatial_split` with another seed")
+    return kept
+
+
+def write_tables(scores: PartScores, folder: Path) -> None:
+    """Write metrics.json, headline.json (what `dvc exp show` compares) and confusions.parquet."""
+    for name, content in (("metrics", scores.metrics), ("headline", headline_scores(scores.metrics))):
+        text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False)
+        (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+    scores.confusions.to_parquet(folder / "confusions.parquet", index=False)

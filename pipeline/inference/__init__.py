@@ -1,0 +1,1 @@
+"""Apply a model to whole scenes: overlapping tiles, blended, in flat memory."""

@@ -1,0 +1,55 @@
+"""Trained members as one predictor: probabilities are averaged over the members."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from pipeline.errors import ModelError
+from pipeline.networks.members import load_member, member_folders
+from pipeline.networks.segmenter import Segmenter
+from pipeline.types import FloatArray
+
+
+class NetworkPredictor:
+    """One or more members with the same bands and classes."""
+
+    def __init__(self, segmenters: Sequence[Segmenter], device: str = "cpu") -> None:
+        signatures = {(s.spec.bands, s.spec.classes) for s in segmenters}
+        if len(signatures) != 1:
+            raise ModelError(f"members of an ensemble must share bands and classes: got {sorted(signatures)}")
+        self._segmenters = [s.to(device).eval() for s in segmenters]
+        self._device = device
+
+    @classmethod
+    def load(cls, checkpoint: Path, device: str = "cpu") -> "NetworkPredictor":
+        """All members of a checkpoint folder."""
+        return cls([load_member(folder) for folder in member_folders(checkpoint)], device)
+
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """Input bands in order."""
+        return self._segmenters[0].spec.bands
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names by id."""
+        return self._segmenters[0].spec.classes
+
+    def probabilities(self, image_NCHW: FloatArray) -> FloatArray:
+        """float32 probabilities NKHW for scene values NCHW, NaN = invalid.
+
+        Raises:
+            ModelError: height or width is not a multiple the network can take.
+        """
+        multiple = self._segmenters[0].spec.size_multiple
+        if image_NCHW.shape[-2] % multiple or image_NCHW.shape[-1] % multiple:
+            raise ModelError(f"image height and width must be multiples of {multiple}: got {image_NCHW.shape[-2:]}; "
+                             "set evaluate.tiles.size_px accordingly")
+        image = torch.from_numpy(image_NCHW).to(self._device)
+        with torch.inference_mode():
+            total = sum(s.decode(s(image)) for s in self._segmenters)
+        assert isinstance(total, torch.Tensor)
+        probs: FloatArray = (total / len(self._segmenters)).cpu().numpy().astype(np.float32, copy=False)
+        return probs

@@ -1,0 +1,248 @@
+"""Figures of a scored part: overview of each scene, worst blocks, confusion, network beside baselines.
+
+Only what was in sight when the part was scored is drawn: with val, the labels and the reference of test
+ground are blank, so that nobody reads the sealed result off a picture.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from pipeline.evaluation.part import PartScores, SceneView
+from pipeline.reporting.figure_style import (
+    ACCENT,
+    INK,
+    MUTED,
+    RIGHT,
+    UNKNOWN,
+    WRONG,
+    class_image,
+    color_legend,
+    grid_of_axes,
+    new_figure,
+    readable,
+    rgb,
+    save,
+    show,
+    thinned,
+)
+from pipeline.types import IGNORE_INDEX, BoolArray
+
+#: Blocks in the figure of the worst ones; the least share of the median block's pixels a block must count.
+_WORST = 6
+_LEAST_SHARE = 0.2
+_MARGIN_PX = 6
+_MAX_CLASS_PANELS = 8
+
+
+def draw_all(scores: PartScores, folder: Path) -> None:
+    """Write every figure of a part into `folder` as PNG."""
+    for view in scores.views:
+        draw_overview(scores, view, folder / f"overview_{view.ground.scene.id}.png")
+    draw_worst_blocks(scores, folder / "worst_blocks.png")
+    draw_confusion(scores, folder / "confusion.png")
+    for truth in scores.metrics["truths"]:
+        draw_scores(scores, truth, folder / f"scores_{truth}.png")
+
+
+def _legend(scores: PartScores) -> dict[str, str]:
+    named = {readable(name): color for name, color in zip(scores.classes, scores.colors, strict=True)}
+    return {**named, "unknown" if scores.part == "test" else "unknown or sealed": UNKNOWN}
+
+
+def draw_overview(scores: PartScores, view: SceneView, path: Path) -> None:
+    """RGB, labels, reference (if there is one), prediction, and errors with the scored part outlined."""
+    ground, headline = view.ground, scores.headline if scores.headline in view.ground.truths else "refined"
+    valid = thinned(ground.scene.valid) == 1
+    scored = thinned(ground.scored_HW)
+    image = rgb(thinned(ground.scene.image), ground.scene.bands, valid)
+    panels = [("Scene, bands stretched 2 to 98 %", image),
+              ("Refined labels", class_image(thinned(ground.truths["refined"]), scores.colors))]
+    if "reference" in ground.truths:
+        panels.append(("Reference", class_image(thinned(ground.truths["reference"]), scores.colors)))
+    panels.append(("Prediction", class_image(thinned(view.predicted_HW), scores.colors)))
+    truth, predicted = thinned(ground.truths[headline]), thinned(view.predicted_HW)
+    counted = scored & (truth != IGNORE_INDEX)
+    state = np.where(counted, (truth != predicted).astype(np.uint8), IGNORE_INDEX).astype(np.uint8)
+    panels.append((f"Errors against {_truth_name(headline)} in {scores.part}",
+                   class_image(state, [RIGHT, WRONG])))
+    cols = 2 if len(panels) == 4 else 3
+    rows = -(-len(panels) // cols)
+    aspect = valid.shape[0] / valid.shape[1]
+    figure = new_figure(4.0 * cols, 4.0 * aspect * rows + 0.5 * rows + 0.4)
+    axes = [a for row in grid_of_axes(figure, rows, cols) for a in row]
+    for ax, (title, image) in zip(axes, panels, strict=False):
+        show(ax, image, title)
+        _outline(ax, scored, "white" if ax is axes[0] else INK)
+    for ax in axes[len(panels):]:
+        ax.set_axis_off()
+    color_legend(figure, {**_legend(scores), "right": RIGHT, "wrong": WRONG})
+    figure.suptitle(f"{ground.scene.id}: the {scores.part} part is outlined", x=0.01, ha="left")
+    save(figure, path)
+
+
+def _outline(axes: Axes, mask_HW: BoolArray, color: str) -> None:
+    if mask_HW.any() and not mask_HW.all():
+        axes.contour(mask_HW.astype(np.float32), levels=[0.5], colors=[color], linewidths=0.8)
+
+
+def _truth_name(truth: str) -> str:
+    return {"refined": "refined labels", "unrefined": "unrefined labels"}.get(truth, truth)
+
+
+def worst_blocks(confusions: pd.DataFrame, truth: str, most: int = _WORST) -> pd.DataFrame:
+    """Blocks with the lowest accuracy of the network, worst first: columns scene, block, accuracy, pixels.
+
+    Blocks with few counted pixels, next to the median block, do not compete.
+    """
+    rows = confusions[(confusions["truth"] == truth) & (confusions["method"] == "network")]
+    rows = rows.assign(hits=rows["count"].where(rows["true"] == rows["predicted"], 0))
+    blocks = rows.groupby(["scene", "block"], as_index=False)[["count", "hits"]].sum()
+    blocks = blocks[blocks["count"] >= _LEAST_SHARE * blocks["count"].median()]
+    blocks = blocks.assign(accuracy=blocks["hits"] / blocks["count"], pixels=blocks["count"])
+    chosen = blocks.sort_values(["accuracy", "block"]).head(most)
+    return chosen[["scene", "block", "accuracy", "pixels"]].reset_index(drop=True)
+
+
+def draw_worst_blocks(scores: PartScores, path: Path) -> None:
+    """Scene, truth and prediction of the worst blocks, one column a block."""
+    views = {view.ground.scene.id: view for view in scores.views}
+    chosen = worst_blocks(scores.confusions, scores.headline)
+    figure = new_figure(2.1 * max(len(chosen), 2), 7.2)
+    axes = grid_of_axes(figure, 3, max(len(chosen), 2))
+    for col, block in enumerate(chosen.itertuples()):
+        view = views[str(block.scene)]
+        ground = view.ground
+        inside = np.asarray(ground.block_HW == block.block)
+        crop = _crop(inside)
+        valid = ground.scene.valid[crop] == 1
+        images = [rgb(ground.scene.image[crop], ground.scene.bands, valid),
+                  class_image(ground.truths[scores.headline][crop], scores.colors),
+                  class_image(view.predicted_HW[crop], scores.colors)]
+        titles = [f"{block.scene}, block {block.block}\n{block.accuracy:.0%} of {block.pixels:,} px right",
+                  _truth_name(scores.headline).capitalize(), "Prediction"]
+        for row, (image, title) in enumerate(zip(images, titles, strict=True)):
+            show(axes[row][col], image, title)
+            _outline(axes[row][col], inside[crop], "white" if row == 0 else INK)
+    for unused in range(len(chosen), max(len(chosen), 2)):
+        for line in axes:
+            line[unused].set_axis_off()
+    color_legend(figure, _legend(scores))
+    figure.suptitle(f"Blocks of the {scores.part} part with the lowest accuracy", x=0.01, ha="left")
+    save(figure, path)
+
+
+def _crop(block_HW: BoolArray) -> tuple[slice, slice]:
+    """Rows and columns of a block with a margin; at the scene's edge the window moves inside."""
+    slices = []
+    for axis in (0, 1):
+        length = block_HW.shape[axis]
+        places = np.flatnonzero(block_HW.any(axis=1 - axis))
+        size = min(int(places[-1] - places[0]) + 1 + 2 * _MARGIN_PX, length)
+        start = min(max(0, int(places[0]) - _MARGIN_PX), length - size)
+        slices.append(slice(start, start + size))
+    return slices[0], slices[1]
+
+
+def draw_confusion(scores: PartScores, path: Path) -> None:
+    """The network's confusion matrix against the headline truth, each row normalised by its true pixels."""
+    rows = scores.confusions
+    rows = rows[(rows["truth"] == scores.headline) & (rows["method"] == "network")]
+    k = len(scores.classes)
+    counts = np.zeros((k, k), dtype=np.int64)
+    np.add.at(counts, (rows["true"].to_numpy(), rows["predicted"].to_numpy()), rows["count"].to_numpy())
+    total = counts.sum(axis=1, keepdims=True)
+    shares = np.divide(counts, total, out=np.full(counts.shape, np.nan), where=total > 0)
+    side = 2.2 + 0.75 * k
+    figure = new_figure(side + 1.2, side)
+    ax = grid_of_axes(figure, 1, 1)[0][0]
+    ax.imshow(np.nan_to_num(shares), cmap="Blues", vmin=0, vmax=1)
+    for i in range(k):
+        for j in range(k):
+            text, color = f"{shares[i, j]:.1%}", "white" if shares[i, j] > 0.55 else INK
+            ax.text(j, i, "" if total[i, 0] == 0 else text, ha="center", va="center", color=color, fontsize=8)
+    names = [readable(name) for name in scores.classes]
+    ax.set_xticks(range(k), names, rotation=35, ha="right", rotation_mode="anchor")
+    ax.set_yticks(range(k), [f"{name}\n{int(n):,} px" for name, n in zip(names, total[:, 0], strict=True)])
+    ax.set_xlabel("Predicted")
+    ax.set_ylabel(f"True ({_truth_name(scores.headline)})")
+    ax.set_title(f"Share of each true class, {scores.part} part", loc="left")
+    save(figure, path)
+
+
+def draw_scores(scores: PartScores, truth: str, path: Path) -> None:
+    """Bars of all methods with intervals; below, the paired differences of the network to the baselines."""
+    table = scores.metrics["truths"][truth]
+    methods = {name: value for name, value in table.items() if isinstance(value, Mapping)}
+    shown = [("mcc", "\nMCC"), ("macro_iou", "\nMacro IoU")]
+    shown += [(f"iou.{name}", f"IoU\n{readable(name)}") for name in scores.classes[:_MAX_CLASS_PANELS]]
+    prefix = "difference_to_"
+    paired = {key.removeprefix(prefix): value for key, value in methods["network"].items()
+              if key.startswith(prefix) and key != f"{prefix}best_baseline"}
+    figure = new_figure(1.4 + 1.75 * len(shown), 0.9 + 0.42 * (len(methods) + len(paired) + 2))
+    axes = grid_of_axes(figure, 2 if paired else 1, len(shown))
+    for col, (score, title) in enumerate(shown):
+        values = [_at(methods[name], score) for name in methods]
+        colors = [ACCENT if name.startswith("network") else MUTED for name in methods]
+        _bars(axes[0][col], [readable(n) for n in methods], values, colors, labelled=col == 0)
+        axes[0][col].set_title(title, loc="left")
+        if paired:
+            differences = [_at(value, score) for value in paired.values()]
+            _differences(axes[1][col], [readable(n) for n in paired], differences, labelled=col == 0)
+    axes[0][0].set_ylabel("Score")
+    if paired:
+        axes[1][0].set_ylabel("Network minus")
+    title = f"{scores.part} part against {_truth_name(truth)}: value and interval over resampled blocks"
+    figure.suptitle(title, x=0.01, ha="left")
+    save(figure, path)
+
+
+def _at(tree: Mapping[str, Any], name: str) -> Mapping[str, float | None]:
+    for part in name.split("."):
+        tree = tree[part]
+    return tree
+
+
+def _whiskers(axes: Axes, place: int, value: Mapping[str, float | None]) -> None:
+    if value["low"] is not None and value["high"] is not None:
+        axes.plot([value["low"], value["high"]], [place, place], color=INK, linewidth=1.2,
+                  solid_capstyle="butt")
+
+
+def _bars(axes: Axes, names: list[str], values: list[Mapping[str, float | None]], colors: list[str],
+          labelled: bool) -> None:
+    for i, (value, color) in enumerate(zip(values, colors, strict=True)):
+        point = value["value"]
+        if point is None:
+            axes.text(0.02, i, "undefined", va="center", fontsize=7, color=MUTED)
+            continue
+        axes.barh(i, point, color=color, height=0.62)
+        _whiskers(axes, i, value)
+        axes.text(max(value["high"] or point, point, 0.0) + 0.02, i, f"{point:.2f}", va="center", fontsize=7)
+    axes.set_xlim(min(0.0, *(v["low"] or 0.0 for v in values), *(v["value"] or 0.0 for v in values)), 1.18)
+    axes.set_xticks([0, 0.5, 1])
+    _rows(axes, names, labelled)
+
+
+def _differences(axes: Axes, names: list[str], values: list[Mapping[str, float | None]],
+                 labelled: bool) -> None:
+    axes.axvline(0, color=MUTED, linewidth=0.8)
+    for i, value in enumerate(values):
+        if value["value"] is None:
+            axes.text(0, i, " undefined", va="center", fontsize=7, color=MUTED)
+            continue
+        _whiskers(axes, i, value)
+        axes.plot(value["value"], i, "o", color=ACCENT, markersize=5)
+    reach = max([abs(v[key] or 0.0) for v in values for key in ("value", "low", "high")] + [0.02]) * 1.15
+    axes.set_xlim(-reach, reach)
+    axes.locator_params(axis="x", nbins=4)
+    _rows(axes, names, labelled)
+
+
+def _rows(axes: Axes, names: list[str], labelled: bool) -> None:
+    axes.set_yticks(range(len(names)), names if labelled else [""] * len(names))
+    axes.set_ylim(len(names) - 0.5, -0.5)

@@ -1,0 +1,60 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from pipeline.errors import ModelError
+from pipeline.inference.onnx_predictor import ModelFacts, OnnxPredictor
+
+FACTS = ModelFacts(("red", "nir"), ("land", "water"), ("#000000", "#0000ff"), "land", 10000.0, (1.0, 2.5),
+                   (30.0, 40.0), 4, 9.98, "ab" * 32)
+
+
+def model_file(path: Path, metadata: dict[str, str]) -> Path:
+    """A graph made by hand that gives its input back, as if two bands were two probabilities."""
+    shape = ["N", 2, "H", "W"]
+    value = [helper.make_tensor_value_info(n, TensorProto.FLOAT, shape) for n in ("image", "probabilities")]
+    graph = helper.make_graph([helper.make_node("Identity", ["image"], ["probabilities"])], "g", value[:1], value[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    helper.set_model_props(model, metadata)
+    onnx.save(model, path)
+    return path
+
+
+def test_everything_is_in_the_file(tmp_path: Path) -> None:
+    predictor = OnnxPredictor(model_file(tmp_path / "m.onnx", FACTS.to_metadata()))
+    assert predictor.facts == FACTS
+    assert (predictor.bands, predictor.classes) == (FACTS.bands, FACTS.classes)
+    image = np.arange(64, dtype=np.float32).reshape(1, 2, 4, 8)
+    assert (predictor.probabilities(image) == image).all()
+
+
+@pytest.mark.parametrize(("shape", "said"), [
+    ((1, 3, 4, 4), r"must have the model's 2 bands \['red', 'nir'\]: got 3"),
+    ((1, 2, 4, 6), r"multiples of 4: got \(4, 6\)"),
+])
+def test_images_it_cannot_take(tmp_path: Path, shape: tuple[int, ...], said: str) -> None:
+    predictor = OnnxPredictor(model_file(tmp_path / "m.onnx", FACTS.to_metadata()))
+    with pytest.raises(ModelError, match=said):
+        predictor.probabilities(np.zeros(shape, dtype=np.float32))
+
+
+def test_files_it_cannot_use(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"must be an \.onnx file: nothing is there"):
+        OnnxPredictor(tmp_path / "none.onnx")
+    (tmp_path / "text.onnx").write_text("no model")
+    with pytest.raises(ModelError, match="that onnxruntime can open"):
+        OnnxPredictor(tmp_path / "text.onnx")
+    with pytest.raises(ModelError, match=r"that Kumulus exported .*got 'no such entry'"):
+        OnnxPredictor(model_file(tmp_path / "plain.onnx", {}))
+    with pytest.raises(ModelError, match=r"readable Kumulus metadata.*high"):
+        OnnxPredictor(model_file(tmp_path / "part.onnx",
+                                 {k: v for k, v in FACTS.to_metadata().items() if k != "kumulus.high"}))
+
+
+def test_other_facts_other_metadata() -> None:
+    assert replace(FACTS, provenance="cd" * 32).to_metadata() != FACTS.to_metadata()
+    assert ModelFacts.from_metadata(FACTS.to_metadata(), "m") == FACTS
