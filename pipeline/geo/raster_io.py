@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import rasterio
 from rasterio.crs import CRS as RasterioCRS
-from rasterio.enums import ColorInterp, Resampling
+from rasterio.enums import ColorInterp, MaskFlags, Resampling
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 from rasterio.io import DatasetReader, DatasetWriter
 from rasterio.shutil import copy as gdal_copy
@@ -95,11 +95,12 @@ class WindowReader:
         data: AnyArray = self._dataset.read(list(bands), window=_rio_window(window))
         return data
 
-    def mask(self, window: Window, bands: Sequence[int]) -> BoolArray:
-        """True where every band has data by the file's own nodata value, mask or alpha, shape HW."""
-        masks = self._dataset.read_masks(list(bands), window=_rio_window(window))
-        whole: BoolArray = (masks != 0).all(axis=0)
-        return whole
+    def mask(self, window: Window) -> BoolArray | None:
+        """True where the file's mask or alpha band says there is data, shape HW; None where it has neither."""
+        if MaskFlags.per_dataset not in self._dataset.mask_flag_enums[0]:
+            return None
+        mask: BoolArray = self._dataset.read_masks(1, window=_rio_window(window)) != 0
+        return mask
 
 
 @contextmanager
@@ -169,7 +170,9 @@ def create(path: Path, grid: Grid, dtype: npt.DTypeLike, bands: Sequence[str], n
     By default the file is uncompressed, pixel-interleaved and in strips, so that rows written from top to bottom lie
     contiguously and `memory_map` can open it. `profile` overrides creation options (`compress`, `tiled`, ...).
     """
-    options = {"interleave": "pixel", "bigtiff": "if_safer", "compress": "none", **(profile or {})}
+    # GDAL puts off strips of nothing but nodata (or 0) to the end of the file, unless it is told to write them in turn.
+    options = {"interleave": "pixel", "bigtiff": "if_safer", "compress": "none",
+               "@WRITE_EMPTY_TILES_SYNCHRONOUSLY": "YES", **(profile or {})}
     with staged_file(path) as partial, warnings.catch_warnings():
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with rasterio.open(partial, "w", driver="GTiff", height=grid.height, width=grid.width, count=len(bands),

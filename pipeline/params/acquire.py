@@ -93,15 +93,17 @@ class AcquireParams(Section):
         if not local.scenes:
             raise ValueError("acquire.local.scenes must name at least one scene when acquire.source is local: got none")
         if not local.labels.path:
-            raise ValueError("acquire.local.labels.path must name the label file when acquire.source is local: got ''")
+            raise ValueError("acquire.local.labels.path must name the label file when acquire.source is local: "
+                             "got ''")
         ids = [s.id for s in local.scenes]
         if len(set(ids)) < len(ids):
             raise ValueError(f"acquire.local.scenes must have different ids: got {ids}")
-        paths = [s.path for s in local.scenes] + [local.labels.path] + [local.reference.path] * bool(local.reference.path)
+        paths = [s.path for s in local.scenes] + [local.labels.path]
+        paths += [local.reference.path] * bool(local.reference.path)
         for path in paths:
             if not PurePosixPath(path).is_relative_to(PurePosixPath(self.inputs)):
                 raise ValueError("every path under acquire.local must lie in acquire.inputs, so that an edited file "
-                                 f"reruns the stage: {path!r} is not in {self.inputs!r}; move it or widen acquire.inputs")
+                                 f"reruns the stage: {path!r} is not in {self.inputs!r}; move it or widen inputs")
         return self
 
     def check(self, task: Task) -> None:

@@ -81,7 +81,8 @@ def load(path: Path) -> Params:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:
-        raise ParamsError(f"{path.name} must exist in the working folder: not found; run in the project's root") from error
+        raise ParamsError(f"{path.name} must exist in the working folder: not found; "
+                          "run in the project's root") from error
     return parse(text, path.name)
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.nodes import CollectionNode, MappingNode, Node, SequenceNode
 
 from pipeline.errors import ParamsError
 from pipeline.params.load import SECTIONS, parse
@@ -134,7 +134,7 @@ def _plain(node: Node) -> Any:
 
 def _end(node: Node) -> int:
     """Where a node's last character lies (a block's own end mark lies behind the comments that follow it)."""
-    if isinstance(node, ScalarNode) or node.flow_style or not node.value:
+    if not _is_block(node) or not node.value:
         return int(node.end_mark.index)
     last = node.value[-1]
     return _end(last[1] if isinstance(node, MappingNode) else last)
@@ -147,7 +147,9 @@ def _replacement(base: MappingNode, old_key: Node, old: Node, value: Node, text:
     if start == end:  # no value at all: its mark lies at the next token
         start = end = int(old_key.end_mark.index) + 1
     elif not text[:start].rpartition("\n")[2].strip():
-        return _Splice(start, end, _render(value, recipe, int(old.start_mark.column)), dotted)
+        column = max(int(old.start_mark.column), int(old_key.start_mark.column) + 2)  # a list may begin below its key
+        indent = " " * (column - int(old.start_mark.column))
+        return _Splice(start, end, indent + _render(value, recipe, column), dotted)
     if _is_block(value) and not base.flow_style:
         pad = "\n" + " " * (int(old_key.start_mark.column) + 2)
         comment = text[end:].partition("\n")[0].strip()
@@ -178,7 +180,7 @@ def _addition(base: MappingNode, added: Sequence[tuple[Node, Node]], text: str, 
 
 
 def _is_block(node: Node) -> bool:
-    return not isinstance(node, ScalarNode) and not node.flow_style
+    return isinstance(node, CollectionNode) and not node.flow_style
 
 
 def _entry(key: Node, value: Node, recipe: str, column: int, flow: bool = False) -> str:

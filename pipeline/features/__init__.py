@@ -1,0 +1,1 @@
+"""What is computed from bands before any label or network: spectral indices."""

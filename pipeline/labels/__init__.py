@@ -1,0 +1,1 @@
+"""Cleaning and refining outlines, with a ledger of everything that was changed."""

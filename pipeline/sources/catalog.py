@@ -1,0 +1,73 @@
+"""data/raw/catalog.json: what was acquired, from where, and the sha256 of what lies there now."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import SceneError
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One acquired file. `file` is relative to data/raw; `href` is the configured path or how it was made."""
+
+    id: str
+    file: str
+    href: str
+    size: int
+    sha256: str
+    licence: str = ""
+    time: str = ""
+    #: Band names in file order (rasters only).
+    bands: tuple[str, ...] = ()
+    #: Number of features (vectors only).
+    count: int = 0
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """All of data/raw. `coverage` says whether ground outside the labels is background or unknown."""
+
+    coverage: str
+    source: str
+    scenes: tuple[Entry, ...]
+    labels: Entry
+    reference: Entry | None
+
+    @classmethod
+    def open(cls, path: Path) -> "Catalog":
+        """Read catalog.json.
+
+        Raises:
+            SceneError: there is none.
+        """
+        try:
+            data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise SceneError(f"catalog {path} must exist: not found; run `dvc repro acquire`") from error
+        reference = data["reference"]
+        return cls(data["coverage"], data["source"], tuple(_entry(s) for s in data["scenes"]), _entry(data["labels"]),
+                   _entry(reference) if reference else None)
+
+    def write(self, path: Path) -> None:
+        """Write catalog.json."""
+        path.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _entry(data: dict[str, Any]) -> Entry:
+    return Entry(**{**data, "bands": tuple(data["bands"])})
+
+
+def enter(folder: Path, file: Path, href: str, id_: str = "", licence: str = "", time: str = "",
+          bands: tuple[str, ...] = (), count: int = 0) -> Entry:
+    """The entry of a file that lies below `folder` (data/raw), with its size and digest."""
+    return Entry(id_ or file.stem, file.relative_to(folder).as_posix(), href, file.stat().st_size, sha256(file),
+                 licence, time, bands, count)
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal digest of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""The user's own files: scenes, vector labels, an independent reference."""

@@ -1,0 +1,27 @@
+import numpy as np
+import pytest
+
+from pipeline.geo.nodata import fitting_nodata, has_data
+
+
+@pytest.mark.parametrize(("pixels", "nodata", "expected"), [
+    (np.array([0, 5], np.uint16), 0, [False, True]),
+    (np.array([0, 5], np.uint16), None, [True, True]),
+    (np.array([0, 5], np.uint16), -9999, [True, True]),
+    (np.array([-32768, 5], np.int16), -32768, [False, True]),
+    (np.array([np.nan, np.inf, 3.4e38, -3.4e38, 0.1], np.float32), None, [False, False, False, False, True]),
+    (np.array([np.float32(3.4e38), 0.1], np.float32), 3.3999999521443642e38, [False, True]),
+    (np.array([0.1, 0.2], np.float32), 0.1, [False, True]),
+    (np.array([-9999.0, 0.2]), -9999, [False, True]),
+    (np.array([1e39, 0.2]), float("nan"), [False, True]),
+])
+def test_every_way_of_saying_nothing(pixels: np.ndarray, nodata: float | None, expected: list[bool]) -> None:
+    assert has_data(pixels, nodata).tolist() == expected
+
+
+@pytest.mark.parametrize(("nodata", "dtype", "expected"), [
+    (0, "uint8", 0), (-1, "uint8", None), (0.5, "int16", None), (256, "uint8", None), (float("nan"), "float32", None),
+    (3.4e38, "float32", None), (-9999, "float32", -9999), (None, "int16", None),
+])
+def test_only_values_the_dtype_has(nodata: float | None, dtype: str, expected: float | None) -> None:
+    assert fitting_nodata(nodata, np.dtype(dtype)) == expected
