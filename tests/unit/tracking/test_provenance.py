@@ -33,7 +33,8 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "code.py").write_text("one")
     (tmp_path / "more.py").write_text("two")
     (tmp_path / "requirements.lock").write_text("lock")
-    stages = "".join(f"  {s}:\n    cmd: x\n    deps: [code.py, requirements.lock, data/raw{', more.py' * (s == 'train')}]\n"
+    more = {"train": ", more.py"}
+    stages = "".join(f"  {s}:\n    cmd: x\n    deps: [code.py, requirements.lock, data/raw{more.get(s, '')}]\n"
                      for s in STAGES)
     (tmp_path / "dvc.yaml").write_text("stages:\n" + stages)
     return tmp_path
@@ -67,7 +68,8 @@ def test_says_nothing_of_place_time_or_run(project: Path, tmp_path_factory: pyte
     assert written[0] == written[1]
 
 
-@pytest.mark.parametrize("changed", ["data/labels/sub/file.txt", "more.py", "requirements.lock", "models/checkpoint/new"])
+@pytest.mark.parametrize("changed", ["data/labels/sub/file.txt", "more.py", "requirements.lock",
+                                     "models/checkpoint/new"])
 def test_any_changed_byte_changes_the_digest(project: Path, changed: str) -> None:
     digests = []
     for _ in range(2):

@@ -1,0 +1,112 @@
+"""Everything of models/export but its two statements: model, maps, polygons and card, each checked."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipeline.errors import IntegrityError
+from pipeline.exporters import checks
+from pipeline.exporters.maps import PROVENANCE_TAG, map_tags, write_maps
+from pipeline.exporters.model_card import CardFacts, write_card
+from pipeline.exporters.onnx_model import check_parity, export_onnx, parity_windows
+from pipeline.exporters.polygons import write_polygons
+from pipeline.inference.network import NetworkPredictor
+from pipeline.inference.onnx_predictor import ModelFacts
+from pipeline.inference.sources import StorePixels
+from pipeline.networks.members import load_member, member_folders
+from pipeline.params.evaluate import TileParams
+from pipeline.params.export import ExportParams
+from pipeline.paths import Paths
+from pipeline.scenes.store import SceneStore
+from pipeline.splits.split import Split
+
+#: Scenes whose windows the parity check runs on.
+_PARITY_SCENES = 4
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What was written: the model's facts, its parity with torch, and class shares by scene."""
+
+    facts: ModelFacts
+    parity: float
+    shares: Mapping[str, Mapping[str, float]]
+
+
+def write_bundle(
+    folder: Path, paths: Paths, settings: ExportParams, tiles: TileParams, provenance: str
+) -> Bundle:
+    """Write model.onnx, maps/, polygons.gpkg and model_card.md into `folder`, all with that digest.
+
+    Raises:
+        IntegrityError: a finished file fails a check, or evaluate's counts are missing.
+        ModelError: there is no checkpoint, or its network has no ONNX form.
+    """
+    store, split = SceneStore.open(paths.scenes), Split.open(paths.splits)
+    segmenters = [load_member(f) for f in member_folders(paths.checkpoint)]
+    facts = ModelFacts.of([s.spec for s in segmenters], provenance)
+    recorded = checks.recorded_confusions(_confusions(paths), "val", len(facts.classes))
+    catalog, certificate = _json(paths.catalog), _json(paths.splits / "certificate.json")
+    metrics = _json(paths.report("evaluate") / "metrics.json")
+    checks.warn_unused(settings.class_shares, facts.classes)
+
+    export_onnx(folder / "model.onnx", segmenters, facts.to_metadata(), settings.opset)
+    windows = (
+        image
+        for scene in store.scenes[:_PARITY_SCENES]
+        for image in parity_windows(StorePixels(scene), segmenters[0].spec.patch_size_px, facts.size_multiple)
+    )
+    parity = check_parity(folder / "model.onnx", segmenters, windows, settings.parity_tolerance)
+
+    predictor, tags = NetworkPredictor(segmenters), map_tags(provenance, facts.classes)
+    maps, shares = {}, {}
+    (folder / "maps").mkdir()
+    for scene in store:
+        files = write_maps(
+            predictor, StorePixels(scene), tiles, folder / "maps", scene.id, facts.colors, tags
+        )
+        for path in (files.class_map, files.confidence):
+            checks.check_cog(path, scene.grid, tags)
+        maps[scene.id] = files.class_map
+        shares[scene.id] = checks.class_shares(files.class_map, facts.classes)
+    checks.check_confusions(recorded, checks.map_confusions(maps, store, split), facts.classes)
+    for scene_id, by_class in shares.items():
+        checks.check_shares(scene_id, by_class, settings.class_shares)
+    write_polygons(
+        folder / "polygons.gpkg", maps, facts.classes, facts.background, {PROVENANCE_TAG: provenance}
+    )
+    write_card(
+        folder / "model_card.md",
+        CardFacts(
+            facts,
+            segmenters[0].spec.network,
+            len(segmenters),
+            catalog,
+            certificate,
+            metrics,
+            shares,
+            parity,
+            settings.registered_name,
+        ),
+    )
+    return Bundle(facts, parity, shares)
+
+
+def _confusions(paths: Paths) -> pd.DataFrame:
+    file = paths.report("evaluate") / "confusions.parquet"
+    if not file.is_file():
+        raise IntegrityError(
+            f"{file} must hold the counts that the maps must reproduce: not found; run `dvc repro evaluate`"
+        )
+    return pd.read_parquet(file)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise IntegrityError(f"{path} must be there for the model card: not found; run `dvc repro`")
+    data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return data

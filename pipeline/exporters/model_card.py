@@ -1,0 +1,234 @@
+"""model_card.md: what the model is, what made it, how good it is, where it ends and how to use it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.inference.onnx_predictor import ModelFacts
+from pipeline.params.train import NetworkParams
+from pipeline.paths import staged_file
+
+#: Scores shown, by their names in metrics.json; the last group has one value a class.
+_SCORES = {"mcc": "MCC", "kappa": "Cohen's kappa", "accuracy": "accuracy", "macro_iou": "macro IoU"}
+_CLASS_SCORES = {"iou": "IoU", "f1": "F1", "precision": "precision", "recall": "recall"}
+_METHODS = {
+    "network": "this model",
+    "majority": "majority class",
+    "index_rules": "index rules",
+    "boosting": "boosting on bands",
+    "boosting_focal": "boosting on bands and focal features",
+}
+_TRUTHS = {
+    "reference": "independent reference",
+    "refined": "refined labels",
+    "unrefined": "labels as they came",
+}
+
+
+@dataclass(frozen=True)
+class CardFacts:
+    """Everything the card says, as the stages wrote it."""
+
+    model: ModelFacts
+    network: NetworkParams
+    members: int
+    #: data/raw/catalog.json, data/splits/certificate.json and reports/evaluate/metrics.json.
+    catalog: Mapping[str, Any]
+    certificate: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    #: Scene -> class -> share of the map.
+    shares: Mapping[str, Mapping[str, float]]
+    parity: float
+    registered_name: str
+
+
+def write_card(path: Path, facts: CardFacts) -> None:
+    """Write the card."""
+    with staged_file(path) as partial:
+        partial.write_text(card(facts), encoding="utf-8")
+
+
+def card(facts: CardFacts) -> str:
+    """The card as Markdown; equal facts give equal text."""
+    model = facts.model
+    of = f"{facts.members} members, averaged" if facts.members > 1 else "one member"
+    parts = [
+        f"# {facts.registered_name}",
+        f"A semantic segmentation network that gives every pixel of a satellite scene one of "
+        f"{len(model.classes)} classes: {facts.network.architecture} with encoder {facts.network.encoder}, "
+        f"{of}, trained from scratch by Kumulus. "
+        "`model.onnx` holds normalization and activation: scene values go in, class probabilities come out.",
+        f"Provenance: sha256 `{model.provenance}` of `provenance.json`, which names every data file, code "
+        "file, parameter and library version; `model.onnx`, the maps and `polygons.gpkg` carry it too.",
+        "## Classes\n\n" + _classes(facts),
+        "## Input\n\n" + _input(model),
+        "## Data\n\n" + _data(facts.catalog),
+        "## Split\n\n" + _split(facts.certificate),
+        "## Scores\n\n" + _scores(facts.metrics),
+        "## Limits\n\n" + _limits(facts),
+        "## Use\n\n" + _use(model),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _classes(facts: CardFacts) -> str:
+    scenes = sorted(facts.shares)
+    rows = [
+        [str(i), name, color, *(f"{facts.shares[s].get(name, 0):.1%}" for s in scenes)]
+        for i, (name, color) in enumerate(zip(facts.model.classes, facts.model.colors, strict=True))
+    ]
+    return (
+        _table(["id", "class", "colour", *(f"share of map {s}" for s in scenes)], rows)
+        + "\n\nNo data is 255."
+    )
+
+
+def _input(model: ModelFacts) -> str:
+    rows = [
+        [name, f"{low:g}", f"{high:g}"]
+        for name, low, high in zip(model.bands, model.low, model.high, strict=True)
+    ]
+    return (
+        f"float32, shape (N, {len(model.bands)}, H, W), bands in this order, in the units of the training "
+        f"scenes (reflectance x {model.reflectance_scale:g}); NaN marks invalid pixels. H and W are "
+        f"multiples of {model.size_multiple}. Pixels were about {model.pixel_size_m:.3g} m on the ground.\n\n"
+        + _table(["band", "least value seen", "largest value seen"], rows)
+    )
+
+
+def _data(catalog: Mapping[str, Any]) -> str:
+    rows = [
+        [
+            f"scene {s['id']}",
+            str(s.get("time") or "not stated"),
+            str(s.get("licence") or "not stated"),
+            f"`{s['sha256']}`",
+        ]
+        for s in catalog["scenes"]
+    ]
+    for name in ("labels", "reference"):
+        if entry := catalog.get(name):
+            rows.append(
+                [
+                    name,
+                    str(entry.get("time") or "not stated"),
+                    str(entry.get("licence") or "not stated"),
+                    f"`{entry.get('sha256', 'not stated')}`",
+                ]
+            )
+    meaning = {"exhaustive": "ground outside them is background", "sparse": "ground outside them is unknown"}
+    coverage = str(catalog["coverage"])
+    return (
+        _table(["what", "time", "licence", "sha256"], rows)
+        + f"\n\nThe labels are {coverage}: {meaning[coverage]}."
+    )
+
+
+def _split(certificate: Mapping[str, Any]) -> str:
+    text = (
+        f"Randomized blocks of {certificate.get('block_size_m', 0):g} m in {certificate['folds']} folds and "
+        f"a sealed test part; no label lies within {certificate['buffer_m']:g} m of held-out ground."
+    )
+    rows = [
+        [name, str(part.get("blocks", "")), str(part.get("labelled", ""))]
+        for name, part in certificate.get("parts", {}).items()
+    ]
+    if rows:
+        text += "\n\n" + _table(["part", "blocks", "labelled pixels"], rows)
+    return text
+
+
+def _scores(metrics: Mapping[str, Any]) -> str:
+    """Tables of every truth: overall scores of each method, then the model's scores by class."""
+    sections = [
+        "On the val part, which also chose the checkpoint's epoch where `train.select` is best; 95 % limits "
+        "(or as `evaluate.bootstrap` says) from resampled blocks. The test part is sealed (`kumulus unseal`)."
+    ]
+    for truth in (t for t in _TRUTHS if t in metrics.get("truths", {})):
+        scored = metrics["truths"][truth]
+        sections.append(f"### Against the {_TRUTHS[truth]}")
+        methods = [m for m in _METHODS if m in scored]
+        sections.append(
+            _table(
+                ["method", *_SCORES.values()],
+                [[_METHODS[m], *(_estimate(scored[m].get(s)) for s in _SCORES)] for m in methods],
+            )
+        )
+        best = scored["network"].get("difference_to_best_baseline", {})
+        if best:
+            rows = [
+                [
+                    label,
+                    _METHODS.get(best[s].get("baseline"), str(best[s].get("baseline"))),
+                    _estimate(best[s]),
+                ]
+                for s, label in _SCORES.items()
+                if s in best
+            ]
+            sections.append(
+                "Paired differences to the best baseline of each score:\n\n"
+                + _table(["score", "best baseline", "this model minus baseline"], rows)
+            )
+        classes = list(scored["network"].get("iou", {}))
+        sections.append(
+            _table(
+                ["class", *_CLASS_SCORES.values()],
+                [
+                    [c, *(_estimate(scored["network"].get(s, {}).get(c)) for s in _CLASS_SCORES)]
+                    for c in classes
+                ],
+            )
+        )
+    return "\n\n".join(sections)
+
+
+def _estimate(value: Any) -> str:
+    """`0.81 (0.77 to 0.85)`; "undefined" for a score that is 0/0."""
+    if not isinstance(value, Mapping) or value.get("value") is None:
+        return "undefined"
+    text = f"{value['value']:.3f}"
+    if value.get("low") is not None and value.get("high") is not None:
+        text += f" ({value['low']:.3f} to {value['high']:.3f})"
+    return text
+
+
+def _limits(facts: CardFacts) -> str:
+    lines = [
+        "Made for ground like that of the training scenes: another region, season, sensor or atmospheric "
+        "correction needs its own check against truth.",
+        "`kumulus predict` refuses scenes of other bands, units or pixel sizes; onnxruntime does not.",
+        "The confidence map is the network's largest class probability in percent. It is not calibrated.",
+        f"Probabilities in onnxruntime differ from the network's by at most {facts.parity:.1e} (measured).",
+    ]
+    if unsupported := facts.certificate.get("unsupported"):
+        lines.append(f"Too rare to be supported in every part of the split: {', '.join(unsupported)}.")
+    if merged := facts.certificate.get("merged"):
+        pairs = merged.items() if isinstance(merged, Mapping) else ()
+        lines += [f"{rare} was too rare and is part of {other}." for rare, other in sorted(pairs)]
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _use(model: ModelFacts) -> str:
+    side = 8 * model.size_multiple
+    return f"""`kumulus predict SCENE.tif --model model.onnx` maps a whole scene with all checks. In Python:
+
+```python
+import json
+
+import numpy as np
+import onnxruntime
+
+session = onnxruntime.InferenceSession("model.onnx")
+about = session.get_modelmeta().custom_metadata_map  # bands, classes, colours, value range, provenance
+classes = json.loads(about["kumulus.classes"])
+image = np.full((1, {len(model.bands)}, {side}, {side}), np.nan, dtype=np.float32)
+# ... fill image with {", ".join(model.bands)}
+probabilities = session.run(["probabilities"], {{"image": image}})[0]  # (1, {len(model.classes)}, H, W)
+class_map = probabilities[0].argmax(axis=0)
+```"""

@@ -1,0 +1,183 @@
+"""`kumulus predict`: map scenes a model has never seen, in flat memory, after checking their kind.
+
+Shape legend: C bands, H rows, W columns.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from pipeline.errors import ModelError, SceneError
+from pipeline.exporters.checks import check_cog
+from pipeline.exporters.maps import map_tags, write_maps
+from pipeline.exporters.scene_checks import check_pixels
+from pipeline.inference.onnx_predictor import ModelFacts, OnnxPredictor
+from pipeline.inference.raster_pixels import open_pixels
+from pipeline.params.evaluate import TileParams
+from pipeline.tracking.digests import file_sha256, folder_sha256
+from pipeline.tracking.lineage import prediction_lineage, write_lineage
+from pipeline.types import Predictor
+
+#: Tag of a predicted map: sha256 of the model that made it.
+MODEL_TAG = "KUMULUS_MODEL"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A model ready to be applied, with its name and the sha256 of its file or checkpoint folder."""
+
+    predictor: Predictor
+    facts: ModelFacts
+    name: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The files of one scene, and the share of its valid pixels that each class has."""
+
+    class_map: Path
+    confidence: Path
+    style: Path
+    lineage: Path
+    shares: Mapping[str, float]
+
+
+def load_model(ref: Path) -> LoadedModel:
+    """A model from an .onnx file, an export folder (its model.onnx) or a checkpoint folder (its members).
+
+    Raises:
+        ModelError: `ref` is none of these.
+    """
+    file = ref / "model.onnx" if (ref / "model.onnx").is_file() else ref
+    if file.is_file():
+        onnx = OnnxPredictor(file)
+        return LoadedModel(onnx, onnx.facts, file.name, file_sha256(file))
+    if (ref / "members").is_dir():
+        from pipeline.inference.network import NetworkPredictor
+        from pipeline.networks.members import load_member, member_folders
+
+        members = [load_member(folder) for folder in member_folders(ref)]
+        facts = ModelFacts.of([m.spec for m in members], provenance="")
+        return LoadedModel(NetworkPredictor(members), facts, ref.name, folder_sha256(ref))
+    raise ModelError(
+        f"model {ref} must be an .onnx file, an export folder with model.onnx, or a checkpoint folder with "
+        f"members/: got {'a folder without' if ref.is_dir() else 'nothing there'}; run `dvc repro export`"
+    )
+
+
+def predict_scenes(
+    scene_paths: Sequence[Path],
+    model_ref: Path,
+    out_dir: Path,
+    tiles: TileParams | None = None,
+    *,
+    bands: Sequence[str] = (),
+    scale: float = 1.0,
+    crs: str = "",
+) -> list[Prediction]:
+    """Write `<stem>_{class.tif,confidence.tif,class.qml,lineage.json}` for each scene.
+
+    All scenes are checked before the first is predicted. A scene's files appear together when all of them are
+    finished, lineage last; an error leaves none of its own behind.
+
+    Args:
+        scene_paths: rasters of any format and size that GDAL reads.
+        model_ref: see `load_model`.
+        out_dir: made if need be; files of an earlier prediction of the same scene are replaced.
+        tiles: inference windows.
+        bands: the rasters' bands in order; () takes their descriptions.
+        scale: factor from the rasters' values to the model's units.
+        crs: taken where a raster has none.
+
+    Raises:
+        ModelError: the model cannot be used, or the tile size does not suit it.
+        SceneError: a scene is not what the model knows, or a file would be overwritten that must not be.
+    """
+    tiles = tiles or TileParams()
+    model = load_model(model_ref)
+    _check_request(model.facts, tiles, scale)
+    _check_names(scene_paths, out_dir)
+    for path in scene_paths:
+        with open_pixels(path, model.facts.bands, bands, scale, crs) as pixels:
+            check_pixels(path.name, pixels, model.facts, tiles.size_px)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    settings = {"bands": list(bands), "scale": scale, "crs": crs, "tiles": tiles.model_dump()}
+    return [_predict(path, model, out_dir, tiles, settings) for path in scene_paths]
+
+
+def _check_request(facts: ModelFacts, tiles: TileParams, scale: float) -> None:
+    if tiles.size_px % facts.size_multiple:
+        raise ModelError(
+            f"tile size must be a multiple of the model's {facts.size_multiple}: got {tiles.size_px}; "
+            "choose another"
+        )
+    if not (math.isfinite(scale) and scale > 0):
+        raise SceneError(f"--scale must be a number above 0: got {scale:g}")
+
+
+def _check_names(scene_paths: Sequence[Path], out_dir: Path) -> None:
+    """Refuse two scenes of one name, and outputs that would replace an input."""
+    if not scene_paths:
+        raise SceneError("at least one scene must be named: got none")
+    for path in scene_paths:
+        if not path.is_file():
+            raise SceneError(
+                f"scene {path} must be a file, whose bytes the lineage names: got none; name one"
+            )
+    stems = [path.stem for path in scene_paths]
+    if twice := sorted({s for s in stems if stems.count(s) > 1}):
+        raise SceneError(
+            f"scenes of one prediction must have different names, which name the maps: {twice} occur more "
+            "than once; predict them one by one into different folders"
+        )
+    inputs = {path.resolve() for path in scene_paths}
+    for stem in stems:
+        for name in _names(stem):
+            if (out_dir / name).resolve() in inputs:
+                raise SceneError(
+                    f"a prediction must not replace a scene: {out_dir / name} is one; choose another folder"
+                )
+
+
+def _names(stem: str) -> tuple[str, str, str, str]:
+    return f"{stem}_class.tif", f"{stem}_confidence.tif", f"{stem}_class.qml", f"{stem}_lineage.json"
+
+
+def _predict(
+    path: Path, model: LoadedModel, out_dir: Path, tiles: TileParams, settings: Mapping[str, Any]
+) -> Prediction:
+    """Predict into a scratch folder beside the results, then move everything, lineage last."""
+    tags = map_tags(model.facts.provenance, model.facts.classes) | {MODEL_TAG: model.sha256}
+    with TemporaryDirectory(dir=out_dir, prefix=f".{path.stem}-") as scratch_name:
+        scratch = Path(scratch_name)
+        with open_pixels(
+            path, model.facts.bands, settings["bands"], settings["scale"], settings["crs"]
+        ) as pixels:
+            files = write_maps(model.predictor, pixels, tiles, scratch, path.stem, model.facts.colors, tags)
+            for file in (files.class_map, files.confidence):
+                check_cog(file, pixels.grid, tags)
+        lineage = prediction_lineage(
+            path, {"name": model.name, "sha256": model.sha256}, model.facts.provenance, files.paths, settings
+        )
+        write_lineage(scratch / f"{path.stem}_lineage.json", lineage)
+        _move_all(scratch, out_dir, _names(path.stem))
+    class_map, confidence, style, lineage_file = (out_dir / name for name in _names(path.stem))
+    return Prediction(class_map, confidence, style, lineage_file, files.shares)
+
+
+def _move_all(scratch: Path, out_dir: Path, names: Sequence[str]) -> None:
+    """Rename finished files into place; the old lineage goes first, so that it never vouches for new maps."""
+    (out_dir / names[-1]).unlink(missing_ok=True)
+    moved: list[Path] = []
+    try:
+        for name in names:
+            (scratch / name).replace(out_dir / name)
+            moved.append(out_dir / name)
+    except OSError:
+        for path in moved:
+            path.unlink(missing_ok=True)
+        raise

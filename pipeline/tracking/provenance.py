@@ -1,0 +1,118 @@
+"""provenance.json: data, code, params and environment that made an export; no run, no time, no machine path.
+
+Its digest is in every exported file, so equal inputs give equal bytes. Imports no mlflow.
+"""
+
+import hashlib
+import importlib.metadata
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import IntegrityError
+from pipeline.params.load import Params
+from pipeline.params.train import TrainParams
+from pipeline.paths import Paths, staged_file
+from pipeline.tracking.digests import CODE_ROOT, LOCK_FILE, file_sha256, folder_digests, stage_code
+
+FORMAT = "kumulus-provenance-1"
+
+#: The stages whose code made an export, in order.
+STAGES = ("acquire", "refine_labels", "rasterize", "spatial_split", "train", "evaluate", "export")
+
+#: Libraries whose versions can change a result; requirements.lock has all the others.
+LIBRARIES = (
+    "albumentations",
+    "geopandas",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "pandas",
+    "pyogrio",
+    "rasterio",
+    "scikit-learn",
+    "scipy",
+    "segmentation-models-pytorch",
+    "shapely",
+    "timm",
+    "torch",
+)
+
+
+def provenance(params: Params, paths: Paths, code_root: Path = CODE_ROOT) -> dict[str, Any]:
+    """The statement, as plain data.
+
+    `data.files` are sha256 by folder and path, `code` those of the files dvc.yaml lists for each stage.
+
+    Args:
+        params: the validated params.yaml.
+        paths: where the artifacts lie.
+        code_root: the folder of dvc.yaml, requirements.lock and the code.
+
+    Raises:
+        IntegrityError: an artifact, the catalog or a code file is missing.
+    """
+    folders = {
+        "raw": paths.raw,
+        "labels": paths.labels,
+        "scenes": paths.scenes,
+        "splits": paths.splits,
+        "checkpoint": paths.checkpoint,
+    }
+    return {
+        "format": FORMAT,
+        "data": {
+            "catalog": _catalog(paths.catalog),
+            "files": {k: folder_digests(f) for k, f in folders.items()},
+        },
+        "code": {stage: stage_code(code_root, stage) for stage in STAGES},
+        "lock": file_sha256(code_root / LOCK_FILE),
+        "params": params.dump(),
+        "environment": environment(params.section(TrainParams)),
+    }
+
+
+def environment(train: TrainParams) -> dict[str, Any]:
+    """Machine and libraries of the export, and how the training was asked to run.
+
+    What the training really ran on stands with its key in models/run.json, which lineage.json repeats.
+    """
+    from pipeline.training.machine import cpu_type
+
+    libraries = {name: _version(name) for name in LIBRARIES}
+    return {
+        "python": platform.python_version(),
+        "system": platform.system(),
+        "machine": platform.machine(),
+        "cpu": cpu_type(),
+        "device": "cpu",
+        "libraries": libraries,
+        "training": train.model_dump(mode="json", include={"accelerator", "devices", "precision", "threads"}),
+    }
+
+
+def write_provenance(path: Path, statement: dict[str, Any]) -> str:
+    """Write the statement and return its sha256, which is the digest that exported files carry."""
+    text = json.dumps(statement, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    with staged_file(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _catalog(path: Path) -> dict[str, Any]:
+    try:
+        catalog: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise IntegrityError(
+            f"{path} must say where the data came from: not found; run `dvc repro acquire`"
+        ) from error
+    return catalog
+
+
+def _version(library: str) -> str | None:
+    try:
+        return importlib.metadata.version(library)
+    except importlib.metadata.PackageNotFoundError:
+        return None
