@@ -1,14 +1,16 @@
 """The artifact layout, declared once: every stage and command asks Paths, and a test holds dvc.yaml against it.
 
-Also the two ways to write without leaving halves behind. Imports nothing of the project.
+Also the ways to write without leaving halves behind. Imports nothing of the project.
 """
 
+import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -117,3 +119,9 @@ def staged_file(final: Path) -> Iterator[Path]:
         os.replace(partial, final)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write plain data as JSON that is equal for equal content: sorted keys, one space of indent, no NaN."""
+    with staged_file(path) as partial:
+        partial.write_text(json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8")

@@ -1,32 +1,29 @@
 """Stage train: fit the network on the train part of the split.
 
-Reads data/scenes, data/splits and the params seed, task and train.
-Writes models/checkpoint (members), models/run.json (the training's own key and machine) and reports/train.
+Reads data/scenes and data/splits. Writes models/checkpoint (members), models/run.json (the training's own key and
+machine) and reports/train. Params: seed, task, train.
 """
 
-import json
 from contextlib import ExitStack
-from typing import Any
 
 from pipeline.errors import one_line_errors
 from pipeline.params.load import Params, load
 from pipeline.params.task import Task
 from pipeline.params.train import TrainParams
-from pipeline.paths import Paths, staged_file, staged_folder
+from pipeline.paths import Paths, staged_folder, write_json
 from pipeline.types import RunLog, SilentLog
 
 
-def run(params: Params, paths: Paths, log: RunLog | None = None) -> dict[str, Any]:
+def run(params: Params, paths: Paths, log: RunLog | None = None) -> dict[str, object]:
     """Train one member; its summary. Without a `log` the training is tracked in MLflow."""
+    from pipeline.digests import canonical_sha256
     from pipeline.inference.validation import ValScorer
     from pipeline.networks.members import save_member
     from pipeline.reporting.train_figures import write_train_report
     from pipeline.scenes.store import SceneStore
     from pipeline.seeding import seed_everything
     from pipeline.splits.split import Split
-    from pipeline.tracking import runs
-    from pipeline.tracking.digests import canonical_sha256
-    from pipeline.tracking.identity import identity
+    from pipeline.tracking import identity, runs
     from pipeline.training import engine, machine, prepare, resume
 
     task, train = params.section(Task), params.section(TrainParams)
@@ -35,7 +32,7 @@ def run(params: Params, paths: Paths, log: RunLog | None = None) -> dict[str, An
     store, split = SceneStore.open(paths.scenes), Split.open(paths.splits)
     ready = prepare.prepare(store, split, task, train, params.seed)
     score = ValScorer(store, split, context_px=train.patches.size_px // 4, multiple=ready.spec.size_multiple)
-    tags, environment = identity(paths, params, "train"), machine.environment(fabric, train)
+    tags, environment = identity.identity(paths, params, "train"), machine.environment(fabric, train)
     fingerprint = canonical_sha256({"identity": tags, "machine": environment})[:32]
     with ExitStack() as stack:
         kept = stack.enter_context(resume.open_resume(paths.resume, fingerprint, fabric.is_global_zero))
@@ -48,14 +45,11 @@ def run(params: Params, paths: Paths, log: RunLog | None = None) -> dict[str, An
         trained = engine.train_network(fabric, ready.spec, ready.source, ready.class_weights_K, train, score, kept, log)
         summary = engine.summary(trained) | {"train_pixels": ready.counts}
         if fabric.is_global_zero:
-            with staged_folder(paths.checkpoint) as folder:
+            with staged_folder(paths.checkpoint) as folder, staged_folder(paths.report("train")) as report:
                 save_member(folder / "members/0", trained.segmenter, engine.history_csv(trained.history))
-            with staged_folder(paths.report("train")) as folder:
-                write_train_report(folder, trained.history, trained.best_epoch, summary)
-            with staged_file(paths.run_file) as file:
-                record = {"key": kept.key, "environment": environment}
-                file.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-            for file in (paths.report("train") / "curves.png", *sorted((paths.checkpoint / "members/0").iterdir())):
+                write_train_report(report, trained.history, trained.best_epoch, summary)
+            write_json(paths.run_file, {"key": kept.key, "environment": environment})
+            for file in (*sorted(paths.report("train").iterdir()), *sorted((paths.checkpoint / "members/0").iterdir())):
                 log.artifact(file, "train")
         fabric.barrier()
     return summary

@@ -3,8 +3,6 @@
 The test part is sealed: it is scored for `pipeline.evaluation.seal.unseal` only, which holds the permit.
 """
 
-import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from pipeline.baselines.methods import build
+from pipeline.digests import folder_sha256
 from pipeline.errors import ModelError, SealError, SplitError
 from pipeline.evaluation.permit import Permit
 from pipeline.evaluation.summary import NETWORK, headline_scores, summarise
@@ -22,7 +21,7 @@ from pipeline.inference.sources import StorePixels
 from pipeline.params.evaluate import EvaluateParams
 from pipeline.params.load import Params
 from pipeline.params.task import Task
-from pipeline.paths import Paths
+from pipeline.paths import Paths, write_json
 from pipeline.scenes.store import SceneStore
 from pipeline.splits.split import Split
 from pipeline.types import Predictor, UInt8Array
@@ -65,7 +64,7 @@ def score_part(params: Params, paths: Paths, part: ScoredPart, predictor: Predic
                         "run `kumulus unseal`, which records the look")
     task, evaluate = params.section(Task), params.section(EvaluateParams)
     store, split = SceneStore.open(paths.scenes), Split.open(paths.splits)
-    networks = _networks(paths, predictor)
+    networks = _networks(paths, split, predictor)
     for network in networks.values():
         if tuple(network.classes) != split.classes:
             raise ModelError(f"the model's classes must be the split's {list(split.classes)}: got "
@@ -92,18 +91,24 @@ def score_part(params: Params, paths: Paths, part: ScoredPart, predictor: Predic
                       tally.table(part), tuple(views))
 
 
-def _networks(paths: Paths, predictor: Predictor | None) -> dict[Method, Predictor]:
+def _networks(paths: Paths, split: Split, predictor: Predictor | None) -> dict[Method, Predictor]:
     """The predictor that is exported and, where it is an ensemble, each of its members."""
     if predictor is not None:
         return {(NETWORK, 0): predictor}
     from pipeline.inference.network import NetworkPredictor
     from pipeline.networks.members import load_member, member_folders
 
-    members: Sequence[Path] = member_folders(paths.checkpoint)
+    folders = member_folders(paths.checkpoint)
+    members = {int(folder.name): load_member(folder) for folder in folders}
+    held_out = folder_sha256(split.folder)
+    if strangers := [f"members/{i}" for i, member in members.items() if member.spec.split != held_out]:
+        raise ModelError(f"a model must be scored on the split it was trained with: {strangers} of {paths.checkpoint} "
+                         "were trained with another, so held-out ground may be known to them; run `dvc repro train`")
+    whole = NetworkPredictor(list(members.values()))
     if len(members) == 1:
-        return {(NETWORK, 0): NetworkPredictor.load(paths.checkpoint)}
-    single = {("network_member", int(m.name)): NetworkPredictor([load_member(m)]) for m in members}
-    return {(NETWORK, -1): NetworkPredictor.load(paths.checkpoint), **single}
+        return {(NETWORK, 0): whole}
+    single = {("network_member", i): NetworkPredictor([member]) for i, member in members.items()}
+    return {(NETWORK, -1): whole, **single}
 
 
 def _grounds(store: SceneStore, split: Split, part: ScoredPart) -> list[Ground]:
@@ -119,6 +124,5 @@ def _grounds(store: SceneStore, split: Split, part: ScoredPart) -> list[Ground]:
 def write_tables(scores: PartScores, folder: Path) -> None:
     """Write metrics.json, headline.json (what `dvc exp show` compares) and confusions.parquet."""
     for name, content in (("metrics", scores.metrics), ("headline", headline_scores(scores.metrics))):
-        text = json.dumps(content, indent=1, sort_keys=True, allow_nan=False)
-        (folder / f"{name}.json").write_text(text + "\n", encoding="utf-8")
+        write_json(folder / f"{name}.json", content)
     scores.confusions.to_parquet(folder / "confusions.parquet", index=False)

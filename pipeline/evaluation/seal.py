@@ -1,13 +1,11 @@
 """`kumulus unseal`: score the sealed test part, and put the look on record before anyone sees a figure."""
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import ModelError
+from pipeline.digests import canonical_sha256, folder_sha256
 from pipeline.evaluation.part import PartScores, score_part, write_tables
 from pipeline.evaluation.permit import unsealing
 from pipeline.params.load import Params
@@ -26,16 +24,16 @@ def unseal(params: Params, paths: Paths, predictor: Predictor | None = None,
         draw: draws figures into the report's folder.
 
     Returns:
-        The scores, and the line that was appended: time, digests of model, split and params, how many looks
-            there
+        The scores, and the line that was appended: time, digests of model, split and params, how many looks there
         have been with this one, and the network's headline scores.
 
     Raises:
         SealError: the log cannot be kept, or another unsealing is under way.
-        ModelError: there is no checkpoint.
+        ModelError: the checkpoint was trained on another split.
+        IntegrityError: there is no checkpoint or no split.
     """
-    identity = {"model": _folder_sha256(paths.checkpoint), "split": _folder_sha256(paths.splits),
-                "params": _sha256(params.dump())}
+    identity = {"model": folder_sha256(paths.checkpoint), "split": folder_sha256(paths.splits),
+                "params": canonical_sha256(params.dump())}
     with unsealing(paths) as permit:
         scores = score_part(params, paths, "test", predictor, permit)
         network = scores.metrics["truths"][scores.headline]["network"]
@@ -56,17 +54,3 @@ def _headline(network: Mapping[str, Any]) -> dict[str, Any]:
     return {"scores": {name: value["value"] for name, value in chosen.items()},
             "intervals": {name: [value["low"], value["high"]] for name, value in chosen.items()}}
 
-
-def _folder_sha256(folder: Path) -> str:
-    """One digest of a folder's files by relative path and sha256, as pipeline.tracking.digests gives it."""
-    if not folder.is_dir():
-        raise ModelError(f"{folder} must be there before the test part is unsealed: not found; "
-                         "run `dvc repro train`")
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return _sha256({p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
-                    for p in files})
-
-
-def _sha256(value: Any) -> str:
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()

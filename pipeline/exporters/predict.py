@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from pipeline.digests import file_sha256, folder_sha256
 from pipeline.errors import ModelError, SceneError
 from pipeline.exporters.checks import check_cog
 from pipeline.exporters.maps import map_tags, write_maps
@@ -17,7 +18,6 @@ from pipeline.exporters.scene_checks import check_pixels
 from pipeline.inference.onnx_predictor import ModelFacts, OnnxPredictor
 from pipeline.inference.raster_pixels import open_pixels
 from pipeline.params.evaluate import TileParams
-from pipeline.tracking.digests import file_sha256, folder_sha256
 from pipeline.tracking.lineage import prediction_lineage, write_lineage
 from pipeline.types import Predictor
 

@@ -70,7 +70,8 @@ class Grid:
         row, col = self.height / 2, self.width / 2
         to_lonlat = Transformer.from_crs(self.crs, "EPSG:4326", always_xy=True)
         points = [self.transform @ p for p in ((col - 0.5, row), (col + 0.5, row), (col, row - 0.5), (col, row + 0.5))]
-        lon, lat = to_lonlat.transform(*zip(*points, strict=True))
+        xs, ys = np.array(points).T
+        lon, lat = to_lonlat.transform(xs, ys)
         _, _, width = _GEOD.inv(lon[0], lat[0], lon[1], lat[1])
         _, _, height = _GEOD.inv(lon[2], lat[2], lon[3], lat[3])
         if not (np.isfinite(width) and np.isfinite(height)):

@@ -229,7 +229,8 @@ def cog_layout(path: Path) -> CogLayout:
     with _open(path) as dataset:
         rows, cols = dataset.block_shapes[0]
         has_table = dataset.colorinterp[0] == ColorInterp.palette
-        return CogLayout(dataset.tags(ns="IMAGE_STRUCTURE").get("LAYOUT", ""), (rows, cols), tuple(dataset.overviews(1)),
+        layout = dataset.tags(ns="IMAGE_STRUCTURE").get("LAYOUT", "")
+        return CogLayout(layout, (rows, cols), tuple(dataset.overviews(1)),
                          dict(dataset.colormap(1)) if has_table else None)
 
 

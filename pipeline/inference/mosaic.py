@@ -18,8 +18,7 @@ def decide(probs_KHW: FloatArray, valid_HW: BoolArray) -> tuple[UInt8Array, Floa
 
 def valid_pixels(source: PixelSource, window: Window) -> BoolArray:
     """Where every band of a window has data, boolean HW."""
-    valid: BoolArray = ~np.isnan(source.read(window)).any(axis=0)
-    return valid
+    return np.asarray(~np.isnan(source.read(window)).any(axis=0), dtype=np.bool_)
 
 
 def predict_maps(predictor: Predictor, source: PixelSource, tiles: TileParams) -> tuple[UInt8Array, FloatArray]:

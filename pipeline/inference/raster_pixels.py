@@ -35,9 +35,9 @@ class RasterPixels:
         if (mask := self.reader.mask(window)) is not None:
             valid &= mask
         image: FloatArray = raw.astype(np.float32)
+        image[:, ~valid] = np.nan  # before scaling, which would overflow on a nodata value of 3.4e38
         if self.scale != 1.0:
             image *= np.float32(self.scale)
-        image[:, ~valid] = np.nan
         return image
 
 

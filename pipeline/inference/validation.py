@@ -51,7 +51,8 @@ class ValScorer:
                     loaded = [_load(block, self._split) for block in batch]
                     images = torch.from_numpy(np.stack([image for image, _ in loaded])).to(device)
                     predicted = segmenter(images).argmax(dim=1).cpu().numpy().astype(np.uint8)
-                    total = total.merge(Confusion.of(np.stack([labels for _, labels in loaded]), predicted, len(classes)))
+                    truth = np.stack([labels for _, labels in loaded])
+                    total = total.merge(Confusion.of(truth, predicted, len(classes)))
         by_class = iou(total)
         return {"mcc": mcc(total), "macro_iou": macro_iou(total),
                 **{f"iou_{name}": float(by_class[i]) for i, name in enumerate(classes)}}

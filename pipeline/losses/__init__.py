@@ -1,1 +1,1 @@
-"""One loss a file. Each honours ignore and pixel weights, and is a sum over samples, so that a step may be worked off in parts."""
+"""One loss a file. Each honours ignore and pixel weights and sums over samples: a step may be cut in parts."""

@@ -1,6 +1,5 @@
-"""Store and load trained members: weights.safetensors beside model.json and history.csv, equal bytes for equal members."""
+"""Store and load trained members: weights.safetensors beside model.json and history.csv, equal bytes for equals."""
 
-import json
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -10,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from pipeline.errors import ModelError
 from pipeline.networks.segmenter import Segmenter, build
 from pipeline.networks.spec import ModelSpec
+from pipeline.paths import write_json
 
 
 def save_member(folder: Path, segmenter: Segmenter, history_csv: str) -> None:
@@ -17,8 +17,7 @@ def save_member(folder: Path, segmenter: Segmenter, history_csv: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in segmenter.state_dict().items()}
     save_file(state, folder / "weights.safetensors")
-    spec = json.dumps(segmenter.spec.model_dump(mode="json"), indent=1, sort_keys=True)
-    (folder / "model.json").write_text(spec + "\n", encoding="utf-8")
+    write_json(folder / "model.json", segmenter.spec.model_dump(mode="json"))
     (folder / "history.csv").write_text(history_csv, encoding="utf-8")
 
 

@@ -39,7 +39,7 @@ class Segmenter(nn.Module):
         self.body = _body(spec.network, bands=len(spec.bands), classes=len(spec.classes))
 
     def forward(self, image_NCHW: Tensor) -> Tensor:
-        """Logits NKHW for float32 scene values NCHW in which NaN means invalid; H and W are multiples of spec.size_multiple."""
+        """Logits NKHW for float32 scene values NCHW, NaN = invalid; H and W are multiples of spec.size_multiple."""
         logits_NKHW: Tensor = self.body(self.normalizer(image_NCHW))
         return logits_NKHW
 
@@ -57,8 +57,9 @@ def _body(network: NetworkParams, bands: int, classes: int) -> nn.Module:
                                            in_channels=bands, classes=classes, **options)
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise ModelError(f"train.network must be a network segmentation_models_pytorch can build: {network.architecture} "
-                         f"with encoder {network.encoder}, depth {network.encoder_depth}: {reason}") from error
+        raise ModelError("train.network must be one that segmentation_models_pytorch can build: "
+                         f"{network.architecture} with encoder {network.encoder}, depth {network.encoder_depth}: "
+                         f"{reason}") from error
     return body
 
 

@@ -28,3 +28,5 @@ class ModelSpec(Section):
     size_multiple: int
     #: Nominal pixel size of the training scenes in metres on the ground.
     pixel_size_m: float
+    #: sha256 of the split's folder: scores are only honest on ground that this very split held out.
+    split: str

@@ -46,8 +46,8 @@ def epoch_batches(source: PatchSource, epoch: int, per_epoch: int, batch_size: i
                   world_size: int = 1, workers: int = 0) -> Iterator[list[Batch]]:
     """This rank's share of each step of an epoch, as `accumulation` batches.
 
-    An epoch has per_epoch // batch_size steps. Step s draws indices [s * batch_size, (s + 1) * batch_size); rank r takes
-    every world_size-th of them from r on.
+    An epoch has per_epoch // batch_size steps. Step s draws indices [s * batch_size, (s + 1) * batch_size); rank r
+    takes every world_size-th of them from r on.
     """
     share = batch_size // (accumulation * world_size)
     parts = [range(start + rank, start + batch_size, world_size)[i * share:(i + 1) * share]

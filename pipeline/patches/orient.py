@@ -9,6 +9,6 @@ D = TypeVar("D", bound=np.generic)
 
 
 def orient(array: npt.NDArray[D], turn: int) -> npt.NDArray[D]:
-    """The array (..., H, W) turned by `turn % 4` quarters counter-clockwise, and mirrored left-right before if turn >= 4."""
+    """The array (..., H, W), mirrored left-right if turn >= 4, then turned `turn % 4` quarters counter-clockwise."""
     mirrored = array[..., ::-1] if turn >= 4 else array
     return np.ascontiguousarray(np.rot90(mirrored, turn % 4, axes=(-2, -1)))

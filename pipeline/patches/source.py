@@ -60,8 +60,8 @@ class WindowPatches:
         row, col = ground.pixel(number - (int(self._ends[place - 1]) if place else 0))
         shift_row, shift_col = rng.integers(self._size, size=2)
         height, width = ground.scene.grid.shape
-        window = Window(_inside(row - int(shift_row), height, self._size), _inside(col - int(shift_col), width, self._size),
-                        self._size, self._size)
+        window = Window(_inside(row - int(shift_row), height, self._size),
+                        _inside(col - int(shift_col), width, self._size), self._size, self._size)
         image, labels, weight = cut(ground, window)
         if self._turn:
             turn = int(rng.integers(8))

@@ -1,6 +1,5 @@
 """The report of an export: its figures, and each finished map with its confidence at a glance."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 from matplotlib import colormaps
 
 from pipeline.geo.raster_io import read
+from pipeline.paths import write_json
 from pipeline.reporting.figure_style import (
     UNKNOWN,
     class_image,
@@ -27,8 +27,7 @@ def write_export_report(
     folder: Path, maps: Path, classes: Sequence[str], colors: Sequence[str], summary: Mapping[str, Any]
 ) -> None:
     """Write metrics.json (`summary`) and map_<scene>.png for every `<scene>_class.tif` in `maps`."""
-    text = json.dumps(summary, indent=1, sort_keys=True, allow_nan=False)
-    (folder / "metrics.json").write_text(text + "\n", encoding="utf-8")
+    write_json(folder / "metrics.json", summary)
     for file in sorted(maps.glob("*_class.tif")):
         scene = file.name.removesuffix("_class.tif")
         draw_map(folder / f"map_{scene}.png", scene, read(file), read(maps / f"{scene}_confidence.tif"),

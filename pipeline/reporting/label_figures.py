@@ -4,7 +4,6 @@ Scores count pixels that carry a label and a known truth; with sparse or ignored
 before and after and is given beside them. Shape legend: H rows, W columns, B bands.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from pipeline.geo.nodata import has_data
 from pipeline.metrics.confusion import Confusion
 from pipeline.metrics.scores import iou_of, macro_iou_of
 from pipeline.params.task import Task
+from pipeline.paths import write_json
 from pipeline.reporting.figure_style import color_legend, new_figure, readable, rgb, save, show
 from pipeline.scenes.rasterize import burn_classes, fill_value, read_truth
 from pipeline.sources.catalog import Catalog
@@ -57,7 +57,7 @@ def write_report(folder: Path, raw_folder: Path, catalog: Catalog, task: Task, u
         outline_figure(folder / f"outlines_{scene.id}.png", path, maps, fill, unrefined, own, task)
     agreement = {"before": _scores(before, task), "after": _scores(after, task)} if catalog.reference else {}
     metrics = {**ledger_numbers(ledger), **({"truth": agreement} if agreement else {})}
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_json(folder / "metrics.json", metrics)
     return metrics
 
 

@@ -1,12 +1,12 @@
 """Figures and numbers of a split: where the parts lie, and how prevalent each class is in each."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pipeline.paths import write_json
 from pipeline.scenes.store import Scene, SceneStore
 from pipeline.splits.split import Split
 from pipeline.types import FloatArray
@@ -23,8 +23,7 @@ _LONGEST_SIDE_PX = 1000
 def write_report(folder: Path, store: SceneStore, split: Split, certificate: Mapping[str, Any],
                  class_colors: Mapping[str, str]) -> None:
     """Write metrics.json, prevalence.png and one blocks_<scene>.png a scene."""
-    metrics = json.dumps(_metrics(certificate), indent=1, sort_keys=True) + "\n"
-    (folder / "metrics.json").write_text(metrics, encoding="utf-8")
+    write_json(folder / "metrics.json", _metrics(certificate))
     prevalence_figure(folder / "prevalence.png", certificate, class_colors)
     for scene in store:
         block_figure(folder / f"blocks_{scene.id}.png", scene, split)

@@ -1,17 +1,18 @@
 """The report of a training: its curves and the chosen epoch."""
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from pipeline.paths import write_json
 
 
 def write_train_report(folder: Path, history: Sequence[Mapping[str, float]], best_epoch: int,
                        summary: Mapping[str, Any]) -> None:
     """Write metrics.json and curves.png (loss, val scores, learning rate by epoch) into `folder`."""
     plain = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in summary.items()}
-    (folder / "metrics.json").write_text(json.dumps(plain, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_json(folder / "metrics.json", plain)
     from matplotlib.figure import Figure
 
     epochs = [row["epoch"] for row in history]

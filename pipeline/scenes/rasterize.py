@@ -3,7 +3,6 @@
 Shape legend: H rows, W columns, B bands.
 """
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from pipeline.geo.nodata import fitting_nodata, has_data
 from pipeline.geo.vector_io import burn, read_vectors
 from pipeline.geo.windows import row_bands
 from pipeline.params.rasterize import RasterizeParams
+from pipeline.paths import write_json
 from pipeline.types import IGNORE_INDEX, AnyArray, FloatArray, UInt8Array, Window
 
 _ROWS = 256
@@ -122,7 +122,7 @@ def write_manifest(folder: Path, bands: Sequence[str], classes: Sequence[str], c
     """Write manifest.json, which makes the folder a store."""
     manifest = {"bands": list(bands), "classes": list(classes), "coverage": coverage, "scenes": scenes,
                 **({"strata": strata} if strata else {})}
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    write_json(folder / "manifest.json", manifest)
 
 
 def _write_image(source: Path, folder: Path, grid: Grid, bands: tuple[str, ...], params: RasterizeParams) -> UInt8Array:

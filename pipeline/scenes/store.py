@@ -83,7 +83,8 @@ class SceneStore:
         try:
             manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
         except FileNotFoundError as error:
-            raise SceneError(f"scene store {folder} must hold manifest.json: not found; run `dvc repro rasterize`") from error
+            raise SceneError(f"scene store {folder} must hold manifest.json: not found; "
+                             "run `dvc repro rasterize`") from error
         strata = {int(k): v for k, v in manifest.get("strata", {}).items()}
         bands = tuple(manifest["bands"])
         scenes = tuple(Scene(id_, folder / id_, Grid.from_dict(entry["grid"]), bands, strata)

@@ -1,12 +1,13 @@
 """data/raw/catalog.json: what was acquired, from where, and the sha256 of what lies there now."""
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.digests import file_sha256
 from pipeline.errors import SceneError
+from pipeline.paths import write_json
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Catalog:
 
     def write(self, path: Path) -> None:
         """Write catalog.json."""
-        path.write_text(json.dumps(asdict(self), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        write_json(path, asdict(self))
 
 
 def _entry(data: dict[str, Any]) -> Entry:
@@ -63,11 +64,5 @@ def _entry(data: dict[str, Any]) -> Entry:
 def enter(folder: Path, file: Path, href: str, id_: str = "", licence: str = "", time: str = "",
           bands: tuple[str, ...] = (), count: int = 0) -> Entry:
     """The entry of a file that lies below `folder` (data/raw), with its size and digest."""
-    return Entry(id_ or file.stem, file.relative_to(folder).as_posix(), href, file.stat().st_size, sha256(file),
+    return Entry(id_ or file.stem, file.relative_to(folder).as_posix(), href, file.stat().st_size, file_sha256(file),
                  licence, time, bands, count)
-
-
-def sha256(path: Path) -> str:
-    """Hexadecimal digest of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

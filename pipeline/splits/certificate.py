@@ -1,6 +1,5 @@
 """Write a planned split, then certify what was written: pixels are counted from the files, read back."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from pipeline.errors import IntegrityError
 from pipeline.geo.raster_io import create
 from pipeline.geo.vector_io import write_geopackage
 from pipeline.params.spatial_split import SplitParams
+from pipeline.paths import write_json
 from pipeline.scenes.store import Scene, SceneStore
 from pipeline.splits.assign import part_of_fold
 from pipeline.splits.blocks import bands_of
@@ -34,8 +34,7 @@ def write_split(folder: Path, store: SceneStore, plan: Plan, params: SplitParams
     split = Split(folder, params.folds, params.val_fold, params.buffer_m, plan.classes, plan.lut,
                   plan.unsupported)
     certificate = certify(split, store, plan, params, seed)
-    text = json.dumps(certificate, indent=1, sort_keys=True) + "\n"
-    (folder / "certificate.json").write_text(text, encoding="utf-8")
+    write_json(folder / "certificate.json", certificate)
     return certificate
 
 

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock
 
+from pipeline.digests import file_sha256
 from pipeline.errors import IntegrityError
 from pipeline.tracking import datasets, models
-from pipeline.tracking.digests import file_sha256
 from pipeline.tracking.journal import DELIVERY_FILE, Event, begin, read, writer_lives
 from pipeline.tracking.store import Store, client, experiment_id, session
 

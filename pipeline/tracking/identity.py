@@ -5,9 +5,7 @@ Commits come after results, so digests are the identity and a commit is found by
 
 from pathlib import PurePosixPath
 
-from pipeline.params.load import Params
-from pipeline.paths import Paths
-from pipeline.tracking.digests import (
+from pipeline.digests import (
     CODE_ROOT,
     LOCK_FILE,
     canonical_sha256,
@@ -17,6 +15,8 @@ from pipeline.tracking.digests import (
     stage_data,
     stage_params,
 )
+from pipeline.params.load import Params
+from pipeline.paths import Paths
 
 
 def identity(paths: Paths, params: Params, stage: str) -> dict[str, str]:

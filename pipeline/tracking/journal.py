@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.tracking.digests import file_sha256
+from pipeline.digests import file_sha256
 
 #: Bookmark of the sender, in the run's folder.
 DELIVERY_FILE = "delivery.json"

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from pipeline.digests import file_sha256, folder_digests
 from pipeline.errors import IntegrityError
-from pipeline.paths import Paths, staged_file
-from pipeline.tracking.digests import file_sha256, folder_digests
+from pipeline.paths import Paths, write_json
 
 FORMAT = "kumulus-lineage-1"
 
@@ -64,10 +64,7 @@ def prediction_lineage(
 
 def write_lineage(path: Path, lineage: Mapping[str, Any]) -> None:
     """Write it; from here on no listed file may change."""
-    with staged_file(path) as partial:
-        partial.write_text(
-            json.dumps(lineage, indent=1, sort_keys=True, allow_nan=False) + "\n", encoding="utf-8"
-        )
+    write_json(path, lineage)
 
 
 def git_state(folder: Path) -> dict[str, Any] | None:

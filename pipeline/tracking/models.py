@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipeline.digests import canonical_sha256
 from pipeline.errors import ModelError
 from pipeline.paths import Paths, staged_folder
-from pipeline.tracking.digests import canonical_sha256
 from pipeline.tracking.journal import Journal
 from pipeline.tracking.store import RefusedError, UnreachableError, client, locate, probe, session
 from pipeline.types import RunLog

@@ -3,18 +3,17 @@
 Its digest is in every exported file, so equal inputs give equal bytes. Imports no mlflow.
 """
 
-import hashlib
 import importlib.metadata
 import json
 import platform
 from pathlib import Path
 from typing import Any
 
+from pipeline.digests import CODE_ROOT, LOCK_FILE, file_sha256, folder_digests, stage_code
 from pipeline.errors import IntegrityError
 from pipeline.params.load import Params
 from pipeline.params.train import TrainParams
-from pipeline.paths import Paths, staged_file
-from pipeline.tracking.digests import CODE_ROOT, LOCK_FILE, file_sha256, folder_digests, stage_code
+from pipeline.paths import Paths, write_json
 
 FORMAT = "kumulus-provenance-1"
 
@@ -95,10 +94,8 @@ def environment(train: TrainParams) -> dict[str, Any]:
 
 def write_provenance(path: Path, statement: dict[str, Any]) -> str:
     """Write the statement and return its sha256, which is the digest that exported files carry."""
-    text = json.dumps(statement, indent=1, sort_keys=True, allow_nan=False) + "\n"
-    with staged_file(path) as partial:
-        partial.write_text(text, encoding="utf-8")
-    return hashlib.sha256(text.encode()).hexdigest()
+    write_json(path, statement)
+    return file_sha256(path)
 
 
 def _catalog(path: Path) -> dict[str, Any]:

@@ -16,10 +16,10 @@ from pathlib import Path
 
 from filelock import Timeout
 
+from pipeline.digests import CODE_ROOT
 from pipeline.errors import IntegrityError
 from pipeline.paths import Paths
 from pipeline.tracking.delivery import Bookmark, Courier, delivery_lock
-from pipeline.tracking.digests import CODE_ROOT
 from pipeline.tracking.journal import begin, is_over, journals, writer_lives
 from pipeline.tracking.store import QUIET, RefusedError, UnreachableError, locate, probe
 

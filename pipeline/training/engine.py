@@ -53,10 +53,11 @@ class _Progress:
 
 
 def open_fabric(params: TrainParams) -> Fabric:
-    """Devices and precision as asked; several devices train data-parallel (each launched once, or joined to torchrun)."""
+    """Devices and precision as asked; several devices train data-parallel (launched here, or joined to torchrun)."""
     torch.set_num_threads(params.threads)
     strategy = "ddp" if params.devices > 1 else "auto"
-    fabric = Fabric(accelerator=params.accelerator, devices=params.devices, strategy=strategy, precision=params.precision)
+    fabric = Fabric(accelerator=params.accelerator, devices=params.devices, strategy=strategy,
+                    precision=params.precision)
     fabric.launch()
     return fabric
 
@@ -120,8 +121,7 @@ def _step(fabric: Fabric, model: Any, optimizer: Any, loss: TotalLoss, parts: Se
           params: TrainParams) -> float:
     """One optimizer step over all parts and devices; its loss."""
     importance = sum(loss.importance(p.labels, p.weight) for p in parts)
-    totals = StepTotals(float(fabric.all_reduce(torch.tensor(importance, dtype=torch.float64, device=fabric.device),
-                                                reduce_op="sum")), params.batch_size)
+    totals = StepTotals(_over_devices(fabric, importance), params.batch_size)
     optimizer.zero_grad()
     value = 0.0
     for i, part in enumerate(parts):
@@ -129,15 +129,22 @@ def _step(fabric: Fabric, model: Any, optimizer: Any, loss: TotalLoss, parts: Se
         with fabric.no_backward_sync(model, enabled=i + 1 < len(parts)):
             share = loss(model(batch.image), batch.labels, batch.weight, totals)
             if not bool(torch.isfinite(share)):
-                raise ModelError(f"the training loss must stay finite: got {share.item()} on patches {list(batch.places)}; "
-                                 "lower train.optimizer.lr, or look at these places of the scenes")
+                raise ModelError(f"the training loss must stay finite: got {share.item()} on patches "
+                                 f"{list(batch.places)}; lower train.optimizer.lr, or look at these places")
             # DDP averages gradients over devices, while the parts of a step add up.
             fabric.backward(share * fabric.world_size)
         value += float(share.detach())
     if params.optimizer.clip_norm:
         fabric.clip_gradients(model, optimizer, max_norm=params.optimizer.clip_norm, error_if_nonfinite=False)
     optimizer.step()
-    return float(fabric.all_reduce(torch.tensor(value, dtype=torch.float64, device=fabric.device), reduce_op="sum"))
+    return _over_devices(fabric, value)
+
+
+def _over_devices(fabric: Fabric, value: float) -> float:
+    """The sum of every device's value."""
+    total = fabric.all_reduce(torch.tensor(value, dtype=torch.float64, device=fabric.device), reduce_op="sum")
+    assert isinstance(total, torch.Tensor)
+    return total.item()
 
 
 def _scores(score: Scorer, segmenter: Segmenter) -> dict[str, float]:

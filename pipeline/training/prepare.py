@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from pipeline.digests import folder_sha256
 from pipeline.errors import ModelError
 from pipeline.losses.class_weights import class_weights
 from pipeline.networks.spec import ModelSpec
@@ -33,7 +34,8 @@ def prepare(store: SceneStore, split: Split, task: Task, params: TrainParams, se
         ModelError: the store's bands or the split's classes are not the task's.
     """
     if store.bands != task.bands:
-        raise ModelError(f"the scene store must hold task.bands {list(task.bands)}: got {list(store.bands)}; rerun rasterize")
+        raise ModelError(f"the scene store must hold task.bands {list(task.bands)}: got {list(store.bands)}; "
+                         "run `dvc repro rasterize`")
     grounds = open_ground(store, split)
     statistics = band_statistics(grounds)
     counts = class_counts(grounds, len(split.classes))
@@ -44,7 +46,8 @@ def prepare(store: SceneStore, split: Split, task: Task, params: TrainParams, se
                      background=task.background if task.background in split.classes else "",
                      reflectance_scale=task.reflectance_scale, mean=statistics.mean, std=statistics.std,
                      low=statistics.low, high=statistics.high, patch_size_px=params.patches.size_px,
-                     size_multiple=2**params.network.encoder_depth, pixel_size_m=round((width + height) / 2, 3))
+                     size_multiple=2**params.network.encoder_depth, pixel_size_m=round((width + height) / 2, 3),
+                     split=folder_sha256(split.folder))
     source = WindowPatches(grounds, params.patches.size_px, seed, params.patches.flips_and_rotations)
     return Prepared(spec, source, class_weights(counts, params.loss.class_weights),
                     {name: int(n) for name, n in zip(split.classes, counts, strict=True)})

@@ -14,6 +14,7 @@ import torch
 from affine import Affine
 from pyproj import CRS
 
+from pipeline.digests import folder_sha256
 from pipeline.errors import IntegrityError, ParamsError
 from pipeline.evaluation.part import score_part, write_tables
 from pipeline.exporters import bundle
@@ -66,7 +67,7 @@ def make_member(paths: Paths, seed: int = 5) -> None:
     spec = ModelSpec(network=NetworkParams(encoder_depth=3, decoder_channels=(16, 8, 8)), bands=BANDS, classes=CLASSES,
                      colors=COLORS, background="background", reflectance_scale=10000, mean=(1400, 1800, 2200, 600),
                      std=(330, 660, 990, 330), low=(900, 900, 900, 1), high=(2000, 2900, 3700, 1200), patch_size_px=32,
-                     size_multiple=8, pixel_size_m=10)
+                     size_multiple=8, pixel_size_m=10, split=folder_sha256(paths.splits))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         save_member(paths.checkpoint / "members/0", build(spec), "epoch,lr\n1,0.1\n")

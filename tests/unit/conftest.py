@@ -69,7 +69,8 @@ def tiny_data(tmp_path: Path) -> Callable[..., TinyData]:
         (store / "manifest.json").write_text(json.dumps({
             "bands": BANDS, "classes": CLASSES, "scenes": {"one": {"grid": grid.to_dict(), "dtype": "uint16"}}}))
         (splits / "certificate.json").write_text(json.dumps({
-            "folds": 3, "val_fold": 0, "buffer_m": buffer_m, "classes": CLASSES, "class_map": [0, 1, 2], "unsupported": []}))
+            "folds": 3, "val_fold": 0, "buffer_m": buffer_m, "classes": CLASSES, "class_map": [0, 1, 2],
+            "unsupported": []}))
         return TinyData(store, splits)
 
     return make

@@ -117,6 +117,7 @@ def write_checkpoint(paths: Paths, members: int = 1) -> None:
     """Untrained small networks as the checkpoint's members."""
     import torch
 
+    from pipeline.digests import folder_sha256
     from pipeline.networks.members import save_member
     from pipeline.networks.segmenter import build
     from pipeline.networks.spec import ModelSpec
@@ -125,7 +126,8 @@ def write_checkpoint(paths: Paths, members: int = 1) -> None:
     spec = ModelSpec.model_validate({
         "network": network, "bands": BANDS, "classes": CLASSES, "colors": ["#000000"] * 4, "background": "background",
         "reflectance_scale": 10000, "mean": [2000] * 4, "std": [500] * 4, "low": [0] * 4, "high": [10000] * 4,
-        "patch_size_px": 32, "size_multiple": 8, "pixel_size_m": 10})
+        "patch_size_px": 32, "size_multiple": 8, "pixel_size_m": 10,
+        "split": folder_sha256(paths.splits)})
     for member in range(members):
         torch.manual_seed(member)
         save_member(paths.checkpoint / "members" / str(member), build(spec), "epoch\n")

@@ -239,6 +239,15 @@ def test_an_ensemble_is_scored_as_one_and_member_by_member(tmp_path: Path) -> No
     assert not [key for key in table["network"] if "member" in key]
 
 
+def test_a_model_of_another_split_is_refused(tmp_path: Path) -> None:
+    paths = write_store(tmp_path)
+    write_checkpoint(paths)
+    certificate = paths.splits / "certificate.json"
+    certificate.write_text(certificate.read_text().replace("}", ' }', 1))
+    with pytest.raises(ModelError, match=r"\['members/0'\] of .* were trained with another"):
+        score_part(params(baselines=CHEAP), paths, "val")
+
+
 def test_the_headline_is_the_network_against_the_headline_truth(scores: PartScores) -> None:
     headline = headline_scores(scores.metrics)
     network = scores.metrics["truths"]["reference"]["network"]

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from pipeline.errors import ModelError, SealError
+from pipeline.digests import canonical_sha256, folder_sha256
+from pipeline.errors import IntegrityError, ModelError, SealError
 from pipeline.evaluation.part import PartScores, score_part
 from pipeline.evaluation.permit import Permit, unsealing
 from pipeline.evaluation.seal import unseal
 from pipeline.params.load import Params
 from pipeline.paths import Paths
-from pipeline.tracking.digests import canonical_sha256, folder_sha256
 from tests.unit.evaluation.small_store import CHEAP, CLASSES, RedPredictor, fold_and_block, params, write_store
 
 
@@ -126,5 +126,5 @@ def test_an_error_inside_is_not_mistaken_for_one_of_the_log(paths: Paths) -> Non
 
 
 def test_no_checkpoint_no_unsealing(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"must be there before the test part is unsealed.*dvc repro train"):
+    with pytest.raises(IntegrityError, match=r"checkpoint must be a folder.*dvc repro"):
         unseal(quick(), write_store(tmp_path), RedPredictor())

@@ -32,7 +32,7 @@ def segmenter() -> Callable[[int], Segmenter]:
             classes=("background", "settlement", "water"), colors=("#b8b0a4", "#d1495b", "#2e86ab"),
             background="background", reflectance_scale=10000, mean=(900, 1000, 1100, 2000), std=(300, 300, 400, 800),
             low=(200, 200, 200, 100 + seed), high=(3000, 3100, 3200, 5000 + seed), patch_size_px=32, size_multiple=8,
-            pixel_size_m=10)
+            pixel_size_m=10, split="0" * 64)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             network = build(spec)

@@ -41,7 +41,7 @@ def test_nodata_in_one_band_makes_a_pixel_invalid_in_all(tmp_path: Path) -> None
 def test_nan_infinity_and_absurd_values_are_invalid(tmp_path: Path) -> None:
     data = image().astype(np.float32)
     data[0, 0, 0], data[0, 1, 1], data[0, 2, 0] = np.nan, np.inf, 3.4e38
-    with open_pixels(write(tmp_path / "a.tif", data), ["red", "nir"]) as pixels:
+    with open_pixels(write(tmp_path / "a.tif", data), ["red", "nir"], scale=1e4) as pixels:
         assert np.isnan(pixels.read(WHOLE)).all(axis=0).tolist() == [[True] * 3, [False] * 3]
 
 

@@ -56,7 +56,8 @@ def test_bands_are_taken_by_name_not_by_place():
 
 def test_other_bands_are_refused():
     with pytest.raises(ModelError, match=r"must be the model's \['red', 'nir'\]: got \['red', 'swir'\]"):
-        list(predict(Threshold(), Raster(np.zeros((2, 40, 40)), bands=("red", "swir")), TileParams(size_px=32, overlap_px=8)))
+        list(predict(Threshold(), Raster(np.zeros((2, 40, 40)), bands=("red", "swir")),
+                     TileParams(size_px=32, overlap_px=8)))
 
 
 def test_invalid_pixels_have_no_class():
@@ -76,7 +77,8 @@ def test_reads_never_exceed_a_tile():
     assert raster.largest <= 32 * 32
 
 
-@pytest.mark.parametrize(("length", "expected"), [(10, [0]), (32, [0]), (33, [0, 1]), (80, [0, 24, 48]), (81, [0, 24, 48, 49])])
+@pytest.mark.parametrize(("length", "expected"), [
+    (10, [0]), (32, [0]), (33, [0, 1]), (80, [0, 24, 48]), (81, [0, 24, 48, 49])])
 def test_tile_starts(length, expected):
     assert tile_starts(length, 32, 8) == expected
 

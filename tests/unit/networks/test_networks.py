@@ -15,7 +15,7 @@ def spec():
     return ModelSpec(network=NetworkParams(encoder_depth=3, decoder_channels=(16, 8, 8)), bands=("red", "nir"),
                      classes=("a", "b", "c"), colors=("#000000",) * 3, background="a", reflectance_scale=10000,
                      mean=(1000, 2000), std=(100, 300), low=(1, 1), high=(9000, 9000), patch_size_px=32,
-                     size_multiple=8, pixel_size_m=10)
+                     size_multiple=8, pixel_size_m=10, split="0" * 64)
 
 
 def test_normalization_by_hand_and_nan_becomes_the_mean(spec):

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.digests import CODE_ROOT, file_sha256
 from pipeline.errors import IntegrityError
-from pipeline.tracking.digests import CODE_ROOT, file_sha256
 from pipeline.tracking.journal import Journal, begin, flat, is_over, journals, read, writer_lives
 from pipeline.types import RunLog
 

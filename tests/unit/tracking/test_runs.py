@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
+from pipeline.digests import CODE_ROOT
 from pipeline.errors import IntegrityError, SplitError
 from pipeline.paths import Paths
-from pipeline.tracking.digests import CODE_ROOT
 from pipeline.tracking.journal import is_over, journals, read
 from pipeline.tracking.runs import child_run, run_key, train_run
 from pipeline.tracking.sender import sync

@@ -1,4 +1,4 @@
-"""Training repeats byte for byte, resumes exactly after a kill, and never sees held-out pixels (DESIGN invariants 3, 7, 8)."""
+"""Training repeats byte for byte, resumes exactly after a kill, and never sees held-out pixels."""
 
 import hashlib
 import math
@@ -122,7 +122,8 @@ def test_early_stop_counts_epochs_without_a_better_score(tiny_data, tmp_path):
 
 def test_a_loss_that_is_not_finite_names_the_patches(tiny_data, tmp_path):
     with pytest.raises(ModelError, match=r"must stay finite: got (nan|inf) on patches \['one row"):
-        train(tiny_data(), tmp_path / "a", optimizer={"lr": 1e30, "clip_norm": 0}, schedule={"warmup_epochs": 0}, epochs=9)
+        train(tiny_data(), tmp_path / "a", optimizer={"lr": 1e30, "clip_norm": 0}, schedule={"warmup_epochs": 0},
+              epochs=9)
 
 
 def test_two_trainings_cannot_share_a_resume_state(tmp_path):

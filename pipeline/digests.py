@@ -16,7 +16,7 @@ from ruamel.yaml import YAML
 from pipeline.errors import IntegrityError
 
 #: The folder of the code that runs now: it holds pipeline/, stages/, dvc.yaml and requirements.lock.
-CODE_ROOT = Path(__file__).resolve().parents[2]
+CODE_ROOT = Path(__file__).resolve().parents[1]
 
 #: The dependency that names the installed libraries.
 LOCK_FILE = "requirements.lock"

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.errors import IntegrityError
-from pipeline.tracking.digests import (
+from pipeline.digests import (
     canonical_sha256,
     file_sha256,
     folder_digests,
@@ -17,6 +16,7 @@ from pipeline.tracking.digests import (
     stage_data,
     stage_params,
 )
+from pipeline.errors import IntegrityError
 
 DVC = """
 stages:

@@ -1,0 +1,178 @@
+"""The command `kumulus`: what DVC does not do. Every command imports what it needs when it runs.
+
+An error the user can mend is answered in one line, with exit status 1.
+"""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, ParamSpec, TypeVar
+
+import typer
+
+from pipeline.errors import one_line_errors
+from pipeline.paths import Paths
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+app = typer.Typer(
+    help="What DVC does not do: recipes, checks, predictions, the sealed test part, tracking.",
+    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
+)
+recipe_app = typer.Typer(help="Overlays of params.yaml, one a use case.", no_args_is_help=True)
+app.add_typer(recipe_app, name="recipe")
+
+
+def answering_in_one_line(command: Callable[P, R]) -> Callable[P, R]:
+    """Give a command the project's way of answering errors."""
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        with one_line_errors("kumulus"):
+            return command(*args, **kwargs)
+
+    return wrapped
+
+
+def recipes_folder() -> Path:
+    """The project's recipes: those of the working folder, where it has some, else those beside this package."""
+    here = Path("recipes")
+    return here if here.is_dir() else Path(__file__).resolve().parents[1] / "recipes"
+
+
+@recipe_app.command("list")
+@answering_in_one_line
+def recipe_list() -> None:
+    """Show the recipes there are."""
+    from pipeline.params.recipes import available
+
+    for recipe in available(recipes_folder()):
+        typer.echo(f"{recipe.name:<14}{recipe.summary.removeprefix(f'{recipe.name}: ')}")
+
+
+@recipe_app.command("use")
+@answering_in_one_line
+def recipe_use(name: Annotated[str, typer.Argument(help="a name that `kumulus recipe list` shows")]) -> None:
+    """Lay a recipe over params.yaml; comments and what the recipe does not name stay."""
+    from pipeline.params.recipes import use
+
+    changed = use(Paths().params_file, recipes_folder(), name)
+    for key in changed:
+        typer.echo(f"  {key}")
+    hint = "; `make repro` runs it" if changed else ""
+    typer.echo(f"params.yaml follows recipe {name}: {len(changed)} changes{hint}")
+
+
+@app.command()
+@answering_in_one_line
+def doctor() -> None:
+    """Check what is installed, which device computes and whether the repository is in order."""
+    from pipeline.doctor import examine
+
+    failed = False
+    for check in examine(Paths()):
+        typer.echo(f"{check.state:<6}{check.subject:<11}{check.text}")
+        failed = failed or check.state == "wrong"
+    raise typer.Exit(1 if failed else 0)
+
+
+@app.command("check-training")
+@answering_in_one_line
+def check_training(steps: Annotated[int, typer.Option(min=1, help="optimizer steps on the one batch")] = 150) -> None:
+    """Overfit one batch of the train part: what cannot learn eight patches by heart will not learn a scene."""
+    from pipeline.params.load import load
+    from pipeline.params.task import Task
+    from pipeline.params.train import TrainParams
+
+    paths = Paths()
+    params = load(paths.params_file)
+
+    from pipeline.scenes.store import SceneStore
+    from pipeline.seeding import seed_everything
+    from pipeline.splits.split import Split
+    from pipeline.training.check import overfit_one_batch
+    from pipeline.training.prepare import prepare
+
+    train = params.section(TrainParams)
+    seed_everything(params.seed)
+    store, split = SceneStore.open(paths.scenes), Split.open(paths.splits)
+    ready = prepare(store, split, params.section(Task), train, params.seed)
+    result = overfit_one_batch(ready.spec, ready.source, ready.class_weights_K, train, steps)
+    typer.echo(f"loss {result.first_loss:.3f} -> {result.last_loss:.3f}, pixel accuracy {result.accuracy:.3f}: "
+               + ("the network learns" if result.passed else "the network does NOT learn one batch; check lr and loss"))
+    raise typer.Exit(0 if result.passed else 1)
+
+
+@app.command()
+@answering_in_one_line
+def predict(
+    scenes: Annotated[list[Path], typer.Argument(help="rasters that GDAL reads, never seen in training")],
+    model: Annotated[str, typer.Option(
+        help="an .onnx file, an export or checkpoint folder, or models:/name/version of MLflow")] = "models/export",
+    out: Annotated[Path, typer.Option(help="folder of the maps")] = Path("predictions"),
+    bands: Annotated[str, typer.Option(help="the rasters' bands in order, by commas, where they have no names")] = "",
+    scale: Annotated[float, typer.Option(help="factor from the rasters' values to the model's units")] = 1.0,
+    crs: Annotated[str, typer.Option(help="CRS of rasters that have none, such as EPSG:32748")] = "",
+) -> None:
+    """Map scenes with a finished model: class and confidence maps with QGIS style and lineage."""
+    from pipeline.exporters.predict import predict_scenes
+
+    if model.startswith(("models:/", "runs:/")):
+        from pipeline.tracking.models import download
+
+        file = download(model)
+    else:
+        file = Path(model)
+    names = [name.strip() for name in bands.split(",") if name.strip()]
+    for made in predict_scenes(scenes, file, out, bands=names, scale=scale, crs=crs):
+        shares = ", ".join(f"{name} {share:.1%}" for name, share in made.shares.items())
+        typer.echo(f"{made.class_map}: {shares}")
+
+
+@app.command()
+@answering_in_one_line
+def unseal() -> None:
+    """Score the sealed test part, and put the look on record in unseal.log.jsonl, which belongs into git."""
+    from pipeline.params.load import load
+
+    paths = Paths()
+    params = load(paths.params_file)
+
+    from pipeline.evaluation import seal
+    from pipeline.reporting.evaluate_figures import draw_all
+
+    _, entry = seal.unseal(params, paths, draw=draw_all)
+    scores = ", ".join(f"{name} {value:.3f}" for name, value in entry["scores"].items() if isinstance(value, float))
+    typer.echo(f"look {entry['look']} at the test part against {entry['truth']}: {scores}")
+    typer.echo(f"{paths.report('unseal')} has the rest; commit {paths.unseal_log}")
+
+
+@app.command()
+@answering_in_one_line
+def sync() -> None:
+    """Send runs that MLflow has not received, when it was away."""
+    from pipeline.tracking import sender
+
+    deliveries = sender.sync(Paths())
+    for delivery in deliveries:
+        typer.echo(f"{delivery.outcome}: {delivery.message}")
+    if not deliveries:
+        typer.echo("nothing to send: MLflow has every run")
+    raise typer.Exit(1 if any(d.outcome in ("unreachable", "refused") for d in deliveries) else 0)
+
+
+@app.command()
+@answering_in_one_line
+def ui(port: Annotated[int, typer.Option(help="local port")] = 5000) -> None:
+    """Show the runs in the browser, from the store that stages write to."""
+    import subprocess
+    import sys
+
+    from pipeline.tracking.store import locate
+
+    store = locate(Paths())
+    command = [sys.executable, "-m", "mlflow", "ui", "--port", str(port), "--backend-store-uri", store.uri]
+    if store.artifacts:
+        command += ["--default-artifact-root", store.artifacts]
+    raise typer.Exit(subprocess.run(command, check=False).returncode)

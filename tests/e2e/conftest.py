@@ -1,0 +1,97 @@
+"""A repository of its own, in which the whole pipeline has run once on a small scene."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+PARTS = ("pipeline", "stages", "inputs", "dvc.yaml", "requirements.lock", "pyproject.toml", ".dvcignore", ".gitignore",
+         ".dvc/config", ".dvc/.gitignore")
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A git and DVC repository with a copy of the project's code."""
+
+    root: Path
+    environment: dict[str, str]
+
+    def call(self, *words: str) -> str:
+        """What a command prints; its failure fails the test."""
+        done = subprocess.run(words, cwd=self.root, env=self.environment, text=True, check=False,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert done.returncode == 0, f"{' '.join(words)}: {done.stdout}"
+        return done.stdout
+
+    def commit(self) -> None:
+        """Put everything that git does not ignore on record."""
+        self.call("git", "add", "--all")
+        self.call("git", "commit", "--quiet", "--allow-empty", "--message", "state")
+
+    def restore(self) -> None:
+        """Take back every change to files that git tracks."""
+        self.call("git", "checkout", "--quiet", ".")
+
+    def set_params(self, changes: dict[str, Any]) -> None:
+        """Set dotted keys of params.yaml."""
+        yaml, path = YAML(), self.root / "params.yaml"
+        document = yaml.load(path.read_text(encoding="utf-8"))
+        for key, value in changes.items():
+            *parents, last = key.split(".")
+            node = document
+            for part in parents:
+                node = node[part]
+            node[last] = value
+        with path.open("w", encoding="utf-8") as file:
+            yaml.dump(document, file)
+
+    def lock(self) -> dict[str, Any]:
+        """The stages of dvc.lock."""
+        found: dict[str, Any] = YAML(typ="safe").load(self.root / "dvc.lock")["stages"]
+        return found
+
+    def stale(self) -> set[str]:
+        """Stages that DVC would run now: those with a changed dep, param or code, and what reads their outs."""
+        changed = set(json.loads(self.call("dvc", "status", "--json")))
+        stages = YAML(typ="safe").load(self.root / "dvc.yaml")["stages"]
+        for name, stage in stages.items():  # in the order of the pipeline
+            made = [out for other in changed for out in stages[other]["outs"]]
+            if any(Path(dep).is_relative_to(out) for dep in stage["deps"] for out in made):
+                changed.add(name)
+        return changed
+
+
+@pytest.fixture(scope="session")
+def repository(
+    tmp_path_factory: pytest.TempPathFactory, project: Path, small_params: Callable[..., dict[str, Any]]
+) -> Repository:
+    """The pipeline's first run, committed."""
+    root = tmp_path_factory.mktemp("repository")
+    for part in PARTS:
+        source, target = project / part, root / part
+        target.parent.mkdir(exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copyfile(source, target)
+    with (root / "params.yaml").open("w", encoding="utf-8") as file:
+        YAML().dump(small_params(), file)
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_", "GIT_"))} | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "DVC_SITE_CACHE_DIR": str(tmp_path_factory.mktemp("site")),
+        "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b.c", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b.c",
+    }
+    made = Repository(root, environment)
+    made.call("git", "init", "--quiet", "--initial-branch", "main")
+    made.commit()
+    made.call("dvc", "repro")
+    made.commit()
+    return made

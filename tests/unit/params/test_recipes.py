@@ -1,0 +1,160 @@
+"""A recipe is laid over params.yaml key by key; comments stay, and nothing invalid is ever written."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from pipeline.errors import ParamsError
+from pipeline.params.load import parse
+from pipeline.params.recipes import available, overlay, use
+
+BASE = """\
+# head
+seed: 42        # the seed
+
+task:
+  bands: [blue, red]   # names
+  classes:    # ids by place
+    - {name: land, color: "#000000"}   # first
+    - {name: sea, color: "#ffffff"}
+  background: land
+
+train:
+  loss:
+    weights: {cross_entropy: 1.0, dice: 0.5}   # sum
+  epochs: 30     # passes
+  # about the batch
+  batch_size: 8
+
+export:
+  class_shares:
+    land: {min: 0.1}
+  registered_name: toy
+"""
+
+
+def plain(text: str) -> Any:
+    return YAML(typ="safe", pure=True).load(text)
+
+
+def test_empty_changes_leave_every_byte() -> None:
+    assert overlay(BASE, BASE) == (BASE, [])
+
+
+def test_scalar_keeps_comment_and_its_column() -> None:
+    text, changed = overlay(BASE, "train: {epochs: 5}\nseed: 7\n")
+    wanted = BASE.replace("epochs: 30     # passes", "epochs: 5      # passes")
+    assert text == wanted.replace("seed: 42  ", "seed: 7   ")
+    assert changed == ["train.epochs", "seed"]
+
+
+def test_equal_values_written_otherwise_are_no_change() -> None:
+    assert overlay(BASE, "train: {loss: {weights: {dice: 5e-1}}}\n") == (BASE, [])
+
+
+def test_value_keeps_the_recipes_words() -> None:
+    text, _ = overlay(BASE, 'train: {epochs: 0x10}\nexport: {registered_name: "a b"}\n')
+    assert "epochs: 0x10" in text
+    assert 'registered_name: "a b"' in text
+
+
+def test_sections_merge_but_lists_and_free_mappings_are_replaced() -> None:
+    text, changed = overlay(BASE, "train: {loss: {weights: {dice: 0.7}}}\ntask: {bands: [nir]}\n"
+                                  "export: {class_shares: {sea: {max: 0.5}}}\n")
+    merged = plain(text)
+    assert merged["train"]["loss"]["weights"] == {"cross_entropy": 1.0, "dice": 0.7}
+    assert merged["task"]["bands"] == ["nir"]
+    assert merged["export"]["class_shares"] == {"sea": {"max": 0.5}}
+    assert changed == ["train.loss.weights.dice", "task.bands", "export.class_shares"]
+
+
+def test_block_and_flow_replace_each_other() -> None:
+    recipe = "task:\n  bands:\n    - nir\n    - red\n  classes: [{name: land, color: '#000000'}]\n"
+    text, _ = overlay(BASE, recipe)
+    assert plain(text)["task"] == {**plain(recipe)["task"], "background": "land"}
+    assert "classes:    # ids by place" in text
+    back, _ = overlay(text, BASE)
+    assert plain(back) == plain(BASE)
+
+
+@pytest.mark.parametrize("value", ["[nir]", "\n    - nir\n    - red", "\n  - nir"])
+def test_list_that_begins_in_the_column_of_its_key(value: str) -> None:
+    base = "task:\n  bands:   # names\n  - blue\n  - red\n  background: land\n"
+    recipe = f"task:\n  bands: {value}\n"
+    assert plain(overlay(base, recipe)[0])["task"] == {**plain(recipe)["task"], "background": "land"}
+
+
+def test_new_keys_go_behind_the_last_of_their_section() -> None:
+    text, changed = overlay(BASE, "task:\n  reflectance_scale: 1\ntrain:\n  schedule:\n    name: plateau\n"
+                                  "rasterize:\n  resolution: 10\n")
+    assert "  background: land\n  reflectance_scale: 1\n\ntrain:" in text
+    assert "  batch_size: 8\n  schedule:\n    name: plateau\n\nexport:" in text
+    assert text.endswith("registered_name: toy\nrasterize:\n  resolution: 10\n")
+    assert changed == ["task.reflectance_scale", "train.schedule", "rasterize"]
+
+
+def test_new_keys_in_a_flow_mapping_and_an_empty_value() -> None:
+    assert plain(overlay(BASE, "train: {loss: {weights: {focal: 1}}}\n")[0])["train"]["loss"]["weights"] == {
+        "cross_entropy": 1.0, "dice": 0.5, "focal": 1}
+    assert overlay("train:\n  epochs:\n  batch_size: 2\n", "train: {epochs: 3}\n")[0] == \
+        "train:\n  epochs: 3\n  batch_size: 2\n"
+
+
+def test_text_without_final_newline() -> None:
+    assert overlay("seed: 1", "task: {kind: segmentation}")[0] == "seed: 1\ntask: {kind: segmentation}"
+
+
+@pytest.mark.parametrize(("recipe", "message"), [
+    ("a: [", "recipe must be YAML 1.2"), ("- 1", "recipe must hold sections"), ("", "sections: got nothing")])
+def test_recipe_that_is_no_mapping(recipe: str, message: str) -> None:
+    with pytest.raises(ParamsError, match=message):
+        overlay(BASE, recipe)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "params.yaml").write_text(BASE, encoding="utf-8")
+    recipes = tmp_path / "recipes"
+    recipes.mkdir()
+    (recipes / "short.yaml").write_text("# short: a quick look\ntrain: {epochs: 2}\n", encoding="utf-8")
+    (recipes / "broken.yaml").write_text("train: {epoch: 2}\n", encoding="utf-8")
+    return tmp_path
+
+
+def test_available_shows_first_comment(folder: Path) -> None:
+    found = [(r.name, r.summary) for r in available(folder / "recipes")]
+    assert found == [("broken", ""), ("short", "short: a quick look")]
+
+
+def test_use_writes_and_tells(folder: Path) -> None:
+    assert use(folder / "params.yaml", folder / "recipes", "short") == ["train.epochs"]
+    assert plain((folder / "params.yaml").read_text(encoding="utf-8"))["train"]["epochs"] == 2
+    assert use(folder / "params.yaml", folder / "recipes", "short") == []
+
+
+def test_invalid_result_is_not_written(folder: Path) -> None:
+    with pytest.raises(ParamsError, match=r"recipe broken must give a valid params\.yaml, .*'epochs'"):
+        use(folder / "params.yaml", folder / "recipes", "broken")
+    assert (folder / "params.yaml").read_text(encoding="utf-8") == BASE
+
+
+def test_unknown_recipe_and_missing_params(folder: Path) -> None:
+    with pytest.raises(ParamsError, match=r"recipe must be one of \['broken', 'short'\]: got 'x'"):
+        use(folder / "params.yaml", folder / "recipes", "x")
+    with pytest.raises(ParamsError, match=r"none\.yaml must exist"):
+        use(folder / "none.yaml", folder / "recipes", "short")
+
+
+def test_projects_recipes_are_valid_and_lead_back_to_the_default(project: Path) -> None:
+    recipes = {r.name: r.path.read_text(encoding="utf-8") for r in available(project / "recipes")}
+    assert "settlement" in recipes
+    default = parse(recipes["settlement"]).dump()
+    for name, text in recipes.items():
+        there, _ = overlay(recipes["settlement"], text)
+        assert parse(there, name).seed >= 0
+        back = parse(overlay(there, recipes["settlement"])[0]).dump()
+        for result in (back, default):  # files of one's own stay noted, without effect on the synthetic source
+            result["acquire"].pop("local", None)
+        assert back == default, f"settlement must set every key that {name} sets"
