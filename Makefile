@@ -17,6 +17,8 @@ export UV_NO_PROGRESS := 1
 help:  ## this list
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
 
+setup: $(STAMP)  ## only the environment, when it is stale
+
 repro: $(STAMP)  ## the whole pipeline: only what is stale runs
 	@git rev-parse --is-inside-work-tree >/dev/null 2>&1 || { \
 		echo "make repro: DVC needs a git checkout: $(CURDIR) is none; clone the repository, or run 'git init' here" >&2; exit 1; }
@@ -52,4 +54,4 @@ $(STAMP): requirements.lock pyproject.toml
 	@VIRTUAL_ENV=$(CURDIR)/.venv uv pip install -q --no-deps --no-build-isolation --editable .
 	@touch $@
 
-.PHONY: help repro test check deps lock ui
+.PHONY: help setup repro test check deps lock ui

@@ -69,4 +69,5 @@ def build(spec: ModelSpec) -> Segmenter:
     Raises:
         ModelError: segmentation_models_pytorch cannot build it.
     """
-    return Segmenter(spec)
+    # Channels last: several times faster for depthwise convolutions on CPUs, and what tensor cores want.
+    return Segmenter(spec).to(memory_format=torch.channels_last)

@@ -84,7 +84,7 @@ def test_edits_make_stale_what_can_import_them(repo: Repository, file: str, expe
 
 def test_forced_run_gives_equal_bytes(repo: Repository) -> None:
     before = repo.lock()
-    repo.call("dvc", "repro", "--force", "--downstream", "train")
+    repo.call("dvc", "repro", "--force", "--single-item", "train", "evaluate")
     after = repo.lock()
     repo.call("git", "checkout", "--quiet", "dvc.lock")
     for stage in ("train", "evaluate"):

@@ -45,7 +45,7 @@ def test_recipes_are_listed_and_used(folder: Path) -> None:
     (["recipe", "use", "glacial"], "kumulus: recipe must be one of ['landcover', 'settlement']: got 'glacial'"),
     (["check-training"], "kumulus: scene store data/scenes must hold manifest.json: not found; run `dvc repro"),
     (["predict", "x.tif"], "kumulus: model models/export must be an .onnx file"),
-    (["unseal"], "kumulus: models/checkpoint must be there"),
+    (["unseal"], "kumulus: models/checkpoint must be a folder"),
 ])
 def test_errors_take_one_line(folder: Path, words: list[str], message: str) -> None:
     stderr = answer(*words, status=1)

@@ -1,6 +1,7 @@
 """Delivery into a real MLflow database: all arrives with its own time, and interruptions double nothing."""
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,7 @@ def test_a_run_without_an_end_is_closed_as_killed_and_taken_up_again(paths: Path
 def test_child_runs_find_their_parent_or_say_that_it_is_not_there(paths: Paths, runs: Runs) -> None:
     for stage, key in (("evaluate", "other"), ("train", "k" * 20), ("evaluate", "k" * 20)):
         journal_of(paths, stage, key).close("FINISHED")
+        time.sleep(0.002)  # journals are ordered by milliseconds
     assert outcomes(paths) == ["delivered"] * 3
     alone, parent, child = runs()
     assert alone.data.tags["kumulus.parent"] == "not on this MLflow"
