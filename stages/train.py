@@ -19,7 +19,6 @@ def run(params: Params, paths: Paths, log: RunLog | None = None) -> dict[str, ob
     from pipeline.digests import canonical_sha256
     from pipeline.inference.validation import ValScorer
     from pipeline.networks.members import save_member
-    from pipeline.reporting.train_figures import write_train_report
     from pipeline.scenes.store import SceneStore
     from pipeline.seeding import seed_everything
     from pipeline.splits.split import Split
@@ -47,7 +46,7 @@ def run(params: Params, paths: Paths, log: RunLog | None = None) -> dict[str, ob
         if fabric.is_global_zero:
             with staged_folder(paths.checkpoint) as folder, staged_folder(paths.report("train")) as report:
                 save_member(folder / "members/0", trained.segmenter, engine.history_csv(trained.history))
-                write_train_report(report, trained.history, trained.best_epoch, summary)
+                write_json(report / "metrics.json", summary)
             write_json(paths.run_file, {"key": kept.key, "environment": environment})
             for file in (*sorted(paths.report("train").iterdir()), *sorted((paths.checkpoint / "members/0").iterdir())):
                 log.artifact(file, "train")

@@ -1,33 +1,35 @@
-"""The report of a training: its curves and the chosen epoch."""
+"""Curves of a finished training, one line a member: drawn by evaluate, so that a change of style retrains nothing."""
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from pipeline.paths import write_json
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 
-def write_train_report(folder: Path, history: Sequence[Mapping[str, float]], best_epoch: int,
-                       summary: Mapping[str, Any]) -> None:
-    """Write metrics.json and curves.png (loss, val scores, learning rate by epoch) into `folder`."""
-    plain = {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in summary.items()}
-    write_json(folder / "metrics.json", plain)
-    from matplotlib.figure import Figure
-
-    epochs = [row["epoch"] for row in history]
-    figure = Figure(figsize=(11, 3.6), layout="constrained")
+def draw_curves(file: Path, histories: Sequence[Path]) -> None:
+    """Draw training loss, val scores and learning rate by epoch of each member's history.csv."""
+    tables = [pd.read_csv(path) for path in histories]
+    figure = Figure(figsize=(12, 3.8), layout="constrained")
     loss, scores, rate = figure.subplots(1, 3)
-    loss.plot(epochs, [row["train_loss"] for row in history])
-    loss.set_title("training loss")
-    for name in [k for k in history[0] if k.startswith("val_")]:
-        scores.plot(epochs, [row[name] for row in history], label=name.removeprefix("val_"))
-    scores.set(title="validation scores", ylim=(min(0.0, *scores.get_ylim()), 1))
-    scores.legend(fontsize=7, loc="lower right")
-    rate.plot(epochs, [row["lr"] for row in history])
-    rate.set_title("learning rate")
-    for axis in (loss, scores, rate):
-        axis.axvline(best_epoch, color="0.5", linestyle=":", linewidth=1)
-        axis.set_xlabel("epoch (dotted: chosen)")
-        axis.grid(alpha=0.3)
-    figure.savefig(folder / "curves.png", dpi=110)
+    for i, table in enumerate(tables):
+        loss.plot(table["epoch"], table["train_loss"], label=f"member {i}")
+        rate.plot(table["epoch"], table["lr"])
+        scores.set_prop_cycle(None)
+        for name in [column for column in table if column.startswith("val_")]:
+            label = name.removeprefix("val_").replace("_", " ") if i == 0 else None
+            scores.plot(table["epoch"], table[name], label=label, alpha=0.9)
+    _finish(loss, "training loss", legend=len(tables) > 1)
+    _finish(scores, "scores on val", legend=True)
+    scores.set_ylim(min(0.0, scores.get_ylim()[0]), 1)
+    _finish(rate, "learning rate", legend=False)
+    figure.savefig(file, dpi=110)
+
+
+def _finish(axis: Axes, title: str, legend: bool) -> None:
+    axis.set_title(title)
+    axis.set_xlabel("epoch")
+    axis.grid(alpha=0.3)
+    if legend:
+        axis.legend(fontsize=7, loc="lower right" if "scores" in title else "upper right")

@@ -198,10 +198,10 @@ def _restore(resume: ResumeStore, segmenter: Segmenter, optimizer: AdamW, fabric
 
 
 def summary(trained: Trained) -> dict[str, Any]:
-    """The chosen epoch, the number of epochs, and the chosen epoch's val scores."""
+    """The chosen epoch, the number of epochs, and the chosen epoch's val scores (None where undefined)."""
     best = trained.history[trained.best_epoch - 1]
     return {"best_epoch": trained.best_epoch, "epochs": len(trained.history),
-            **{k: v for k, v in best.items() if k.startswith("val_")}}
+            **{k: None if math.isnan(v) else v for k, v in best.items() if k.startswith("val_")}}
 
 
 def history_csv(history: Sequence[Mapping[str, float]]) -> str:
