@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
 from torch.optim import AdamW
 from tqdm import tqdm
 
@@ -55,7 +56,8 @@ class _Progress:
 def open_fabric(params: TrainParams) -> Fabric:
     """Devices and precision as asked; several devices train data-parallel (launched here, or joined to torchrun)."""
     torch.set_num_threads(params.threads)
-    strategy = "ddp" if params.devices > 1 else "auto"
+    # Encoders keep stages below encoder_depth that no gradient reaches.
+    strategy = DDPStrategy(find_unused_parameters=True) if params.devices > 1 else "auto"
     fabric = Fabric(accelerator=params.accelerator, devices=params.devices, strategy=strategy,
                     precision=params.precision)
     fabric.launch()
