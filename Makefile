@@ -47,11 +47,11 @@ $(STAMP): requirements.lock pyproject.toml
 	@test -n "$(PYTHON)" -o -x $(BIN)/python || { \
 		echo "make: no Python of at least 3.11 on PATH: install one, or name it as PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "setting up .venv from requirements.lock (once; minutes on a slow line)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 	@test -x $(BIN)/uv || { sed -n '/^uv==/,/[^\\]$$/p' requirements.lock >.venv/uv.txt; \
 		$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r .venv/uv.txt; }
-	@VIRTUAL_ENV=$(CURDIR)/.venv uv pip sync -q --require-hashes requirements.lock
-	@VIRTUAL_ENV=$(CURDIR)/.venv uv pip install -q --no-deps --no-build-isolation --editable .
+	@VIRTUAL_ENV="$(CURDIR)/.venv" uv pip sync -q --require-hashes requirements.lock
+	@VIRTUAL_ENV="$(CURDIR)/.venv" uv pip install -q --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .PHONY: help setup repro test check deps lock ui

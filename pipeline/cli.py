@@ -80,7 +80,7 @@ def doctor() -> None:
 @app.command("check-training")
 @answering_in_one_line
 def check_training(steps: Annotated[int, typer.Option(min=1, help="optimizer steps on the one batch")] = 150) -> None:
-    """Overfit one batch of the train part: what cannot learn eight patches by heart will not learn a scene."""
+    """Overfit one batch: what cannot learn train.batch_size patches by heart will not learn a scene."""
     from pipeline.params.load import load
     from pipeline.params.task import Task
     from pipeline.params.train import TrainParams
@@ -169,9 +169,14 @@ def ui(port: Annotated[int, typer.Option(help="local port")] = 5000) -> None:
     import subprocess
     import sys
 
-    from pipeline.tracking.store import locate
+    from pipeline.tracking.store import client, locate, probe
 
     store = locate(Paths())
+    if store.is_server:
+        typer.echo(f"MLflow is a server: open {store.shown} in the browser")
+        return
+    probe(store)
+    client(store)  # a database that is new or of an older mlflow is made fit under the lock that stages use
     command = [sys.executable, "-m", "mlflow", "ui", "--port", str(port), "--backend-store-uri", store.uri]
     if store.artifacts:
         command += ["--default-artifact-root", store.artifacts]

@@ -25,6 +25,9 @@ from pipeline.tracking.store import UnreachableError, locate, probe
 #: Below this a run of the default scene may fill the disk.
 FREE_GB = 5.0
 
+#: What installs the lock anew.
+REINSTALL = "rm .venv/.installed && make setup"
+
 State = Literal["ok", "note", "wrong"]
 
 
@@ -65,7 +68,7 @@ def installed(lock: Path) -> Check:
     differing = [text for r in wanted if (text := _difference(r))]
     if differing:
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
-        return Check("packages", "wrong", f"{', '.join(differing[:3])}{more}; run `make test`, which installs the lock")
+        return Check("packages", "wrong", f"{', '.join(differing[:3])}{more}; run `{REINSTALL}`")
     return Check("packages", "ok", f"{len(wanted)} as in {lock.name}")
 
 
@@ -157,8 +160,10 @@ def unfinished(paths: Paths) -> Check:
 
 def device() -> Check:
     """What torch would compute on."""
-    import torch
-
+    try:
+        import torch
+    except ImportError as error:
+        return Check("device", "wrong", f"torch cannot be imported ({error}); run `{REINSTALL}`")
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         return Check("device", "ok", f"{', '.join(names)}; torch {torch.__version__}")

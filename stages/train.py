@@ -1,7 +1,7 @@
 """Stage train: fit the network on the train part of the split.
 
-Reads data/scenes and data/splits. Writes models/checkpoint (members), models/run.json (the training's own key and
-machine) and reports/train. Params: seed, task, train.
+Reads data/scenes and data/splits. Writes models/checkpoint, models/run.json (the training's own key, the machine) and
+reports/train. Params: seed, task, train.
 """
 
 from contextlib import ExitStack
@@ -31,6 +31,7 @@ def run(params: Params, paths: Paths, log: RunLog | None = None) -> dict[str, ob
     store, split = SceneStore.open(paths.scenes), Split.open(paths.splits)
     ready = prepare.prepare(store, split, task, train, params.seed)
     score = ValScorer(store, split, context_px=train.patches.size_px // 4, multiple=ready.spec.size_multiple)
+    score.check(train)
     tags, environment = identity.identity(paths, params, "train"), machine.environment(fabric, train)
     fingerprint = canonical_sha256({"identity": tags, "machine": environment})[:32]
     with ExitStack() as stack:
@@ -38,7 +39,7 @@ def run(params: Params, paths: Paths, log: RunLog | None = None) -> dict[str, ob
         fabric.barrier()
         if log is None:
             log = stack.enter_context(runs.train_run(paths, kept.key, tags)) if fabric.is_global_zero else SilentLog()
-        log.params(params.dump() | {"environment": environment})
+        log.params(params.dump("seed", "task", "train") | {"environment": environment})
         for name in ("scenes", "splits"):
             log.dataset(name, tags[f"kumulus.data_{name}_sha256"], f"data/{name}", "training")
         trained = engine.train_network(fabric, ready.spec, ready.source, ready.class_weights_K, train, score, kept, log)

@@ -48,7 +48,7 @@ def write_bundle(
     """
     store, split = SceneStore.open(paths.scenes), Split.open(paths.splits)
     segmenters = [load_member(f) for f in member_folders(paths.checkpoint)]
-    facts = ModelFacts.of([s.spec for s in segmenters], provenance)
+    facts = ModelFacts.of([s.spec for s in segmenters], provenance, tiles)
     recorded = checks.recorded_confusions(_confusions(paths), "val", len(facts.classes))
     catalog, certificate = _json(paths.catalog), _json(paths.splits / "certificate.json")
     metrics = _json(paths.report("evaluate") / "metrics.json")

@@ -132,9 +132,12 @@ def _data(catalog: Mapping[str, Any]) -> str:
 
 def _split(certificate: Mapping[str, Any]) -> str:
     text = (
-        f"Randomized blocks of {certificate.get('block_size_m', 0):g} m in {certificate['folds']} folds and "
-        f"a sealed test part; no label lies within {certificate['buffer_m']:g} m of held-out ground."
+        f"Randomized blocks of {certificate['block_size_m']:g} m in {certificate['folds']} folds and "
+        "a sealed test part"
     )
+    if buffer_m := certificate["buffer_m"]:
+        text += f"; no train label lies within {buffer_m:g} m of held-out ground"
+    text += "."
     rows = [
         [name, str(part.get("blocks", "")), str(part.get("labelled", ""))]
         for name, part in certificate.get("parts", {}).items()

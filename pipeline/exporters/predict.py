@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipeline.digests import file_sha256, folder_sha256
-from pipeline.errors import ModelError, SceneError
+from pipeline.errors import ModelError, ParamsError, SceneError
 from pipeline.exporters.checks import check_cog
 from pipeline.exporters.maps import map_tags, write_maps
 from pipeline.exporters.scene_checks import check_pixels
@@ -88,7 +88,7 @@ def predict_scenes(
         scene_paths: rasters of any format and size that GDAL reads.
         model_ref: see `load_model`.
         out_dir: made if need be; files of an earlier prediction of the same scene are replaced.
-        tiles: inference windows.
+        tiles: inference windows; None takes those the model was evaluated with, where its file names them.
         bands: the rasters' bands in order; () takes their descriptions.
         scale: factor from the rasters' values to the model's units.
         crs: taken where a raster has none.
@@ -96,15 +96,19 @@ def predict_scenes(
     Raises:
         ModelError: the model cannot be used, or the tile size does not suit it.
         SceneError: a scene is not what the model knows, or a file would be overwritten that must not be.
+        ParamsError: `out_dir` cannot be a folder.
     """
-    tiles = tiles or TileParams()
     model = load_model(model_ref)
+    tiles = tiles or model.facts.tiles
     _check_request(model.facts, tiles, scale)
     _check_names(scene_paths, out_dir)
     for path in scene_paths:
         with open_pixels(path, model.facts.bands, bands, scale, crs) as pixels:
             check_pixels(path.name, pixels, model.facts, tiles.size_px)
-    out_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        out_dir.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise ParamsError(f"--out must name a folder: {error.filename} is a file; choose another") from error
     settings = {"bands": list(bands), "scale": scale, "crs": crs, "tiles": tiles.model_dump()}
     return [_predict(path, model, out_dir, tiles, settings) for path in scene_paths]
 

@@ -5,7 +5,7 @@ Shape legend: N images, C bands, K classes, H rows, W columns.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.errors import ModelError
 from pipeline.networks.spec import ModelSpec
+from pipeline.params.evaluate import TileParams
 from pipeline.types import FloatArray
 
 #: Version of the metadata's layout; a reader refuses others.
@@ -44,9 +45,11 @@ class ModelFacts:
     pixel_size_m: float
     #: sha256 of provenance.json; "" for a model that was never exported.
     provenance: str
+    #: The windows it was evaluated and exported with.
+    tiles: TileParams = field(default_factory=TileParams)
 
     @classmethod
-    def of(cls, specs: Sequence[ModelSpec], provenance: str) -> "ModelFacts":
+    def of(cls, specs: Sequence[ModelSpec], provenance: str, tiles: TileParams | None = None) -> "ModelFacts":
         """The facts of an ensemble: the first member's, with the range that any member has seen."""
         first = specs[0]
         return cls(
@@ -60,6 +63,7 @@ class ModelFacts:
             max(s.size_multiple for s in specs),
             first.pixel_size_m,
             provenance,
+            tiles or TileParams(),
         )
 
     def to_metadata(self) -> dict[str, str]:
@@ -76,6 +80,7 @@ class ModelFacts:
             PREFIX + "provenance": self.provenance,
             PREFIX + "reflectance_scale": json.dumps(self.reflectance_scale),
             PREFIX + "size_multiple": json.dumps(self.size_multiple),
+            PREFIX + "tiles": self.tiles.model_dump_json(),
         }
 
     @classmethod
@@ -98,9 +103,12 @@ class ModelFacts:
                 values[key] = json.loads(metadata[PREFIX + key])
             for key in ("background", "provenance"):
                 values[key] = metadata[PREFIX + key]
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
+            if tiles := metadata.get(PREFIX + "tiles"):  # files of before have none
+                values["tiles"] = TileParams.model_validate_json(tiles)
+        except (KeyError, TypeError, ValueError) as error:
             raise ModelError(
-                f"model {subject} must have readable Kumulus metadata: {error!r}; export it anew"
+                f"model {subject} must have readable Kumulus metadata: {' '.join(repr(error).split())}; "
+                "export it anew"
             ) from error
         return cls(**values)
 

@@ -11,15 +11,18 @@ import numpy as np
 import torch
 from scipy.ndimage import find_objects
 
+from pipeline.errors import ModelError
 from pipeline.inference.sources import StorePixels
 from pipeline.metrics.confusion import Confusion
 from pipeline.metrics.scores import iou, macro_iou, mcc
 from pipeline.networks.segmenter import Segmenter
+from pipeline.params.train import TrainParams
 from pipeline.scenes.store import Scene, SceneStore
 from pipeline.splits.split import Split
 from pipeline.types import IGNORE_INDEX, FloatArray, UInt8Array, Window
 
-_BATCH = 8
+#: Pixels of one forward pass.
+_BATCH_PIXELS = 32 * 128 * 128
 
 
 @dataclass(frozen=True)
@@ -40,14 +43,32 @@ class ValScorer:
         blocks = [b for scene in store for b in _blocks(scene, split, context_px, multiple)]
         self._blocks = sorted(blocks, key=lambda b: (b.window.height, b.window.width))
 
+    def check(self, params: TrainParams) -> None:
+        """See that the monitored score is defined on the val part, if it has a say in the training.
+
+        Raises:
+            ModelError: the val part has no label that could define it.
+        """
+        if not params.val_decides:
+            return
+        monitor = params.monitor
+        counts = np.zeros(256, dtype=np.int64)
+        for block in self._blocks:
+            counts += np.bincount(_load(block, self._split)[1].ravel(), minlength=256)
+        present = [name for i, name in enumerate(self._split.classes) if counts[i]]
+        needed = monitor.removeprefix("iou:")
+        if len(present) < (2 if monitor == "mcc" else 1) or (monitor.startswith("iou:") and needed not in present):
+            raise ModelError(f"train.monitor {monitor} must be defined on the val part: it has labels of "
+                             f"{present or 'no class'} only; monitor another score, or split again")
+
     def __call__(self, segmenter: Segmenter) -> dict[str, float]:
         """Val scores of the segmenter in its present state; NaN where a score is undefined."""
         device = next(segmenter.parameters()).device
         classes = self._split.classes
         total = Confusion.empty(len(classes))
         with torch.inference_mode():
-            for _, alike in groupby(self._blocks, key=lambda b: (b.window.height, b.window.width)):
-                for batch in _chunks(list(alike), _BATCH):
+            for (height, width), alike in groupby(self._blocks, key=lambda b: (b.window.height, b.window.width)):
+                for batch in _chunks(list(alike), max(1, _BATCH_PIXELS // (height * width))):
                     loaded = [_load(block, self._split) for block in batch]
                     images = torch.from_numpy(np.stack([image for image, _ in loaded])).to(device)
                     predicted = segmenter(images).argmax(dim=1).cpu().numpy().astype(np.uint8)

@@ -3,6 +3,8 @@
 Shape legend: N images, C bands, K classes, H rows, W columns.
 """
 
+import inspect
+
 import segmentation_models_pytorch as smp
 import torch
 from torch import Tensor, nn
@@ -50,7 +52,11 @@ class Segmenter(nn.Module):
 
 def _body(network: NetworkParams, bands: int, classes: int) -> nn.Module:
     options: dict[str, object] = {"encoder_depth": network.encoder_depth}
-    if network.decoder_channels:
+    architecture = smp.MODEL_ARCHITECTURES_MAPPING.get(network.architecture.lower())
+    if network.decoder_channels and architecture:
+        if "decoder_channels" not in inspect.signature(architecture.__init__).parameters:
+            raise ModelError(f"train.network.decoder_channels must be [] for {network.architecture}, which has no such "
+                             f"setting: got {list(network.decoder_channels)}")
         options["decoder_channels"] = network.decoder_channels
     try:
         body: nn.Module = smp.create_model(network.architecture, encoder_name=network.encoder, encoder_weights=None,
@@ -69,5 +75,23 @@ def build(spec: ModelSpec) -> Segmenter:
     Raises:
         ModelError: segmentation_models_pytorch cannot build it.
     """
+    segmenter = Segmenter(spec)
+    _check_output(segmenter, spec)
     # Channels last suits depthwise convolutions on CPUs and tensor cores on GPUs.
-    return Segmenter(spec).to(memory_format=torch.channels_last)
+    return segmenter.to(memory_format=torch.channels_last)
+
+
+def _check_output(segmenter: Segmenter, spec: ModelSpec) -> None:
+    """Some architectures upsample by a fixed factor and give logits of another size than their input."""
+    size = max(64, 2 * spec.size_multiple)
+    segmenter.eval()
+    try:
+        with torch.no_grad():
+            shape = tuple(segmenter(torch.zeros(1, len(spec.bands), size, size)).shape)
+    except RuntimeError as error:
+        raise ModelError(f"train.network must run on {size} px images: {' '.join(str(error).split())[:300]}") from error
+    if shape != (1, len(spec.classes), size, size):
+        raise ModelError(f"train.network must give logits of its input's size: {spec.network.architecture} with "
+                         f"encoder_depth {spec.network.encoder_depth} gives {shape} for {size} px; "
+                         "use another encoder_depth or architecture")
+    segmenter.train()

@@ -69,8 +69,8 @@ class AcquireParams(Section):
     """Which source, and whether its labels cover everything."""
 
     source: Literal["synthetic", "local"] = "synthetic"
-    #: The folder (or file) of the user's that DVC watches; every path under `local` lies in it. One path, because
-    #: DVC's templating puts no lists into `deps`.
+    #: The user's folder, which DVC watches; every path under `local` lies in it. One path, because DVC's templating
+    #: puts no lists into `deps`.
     inputs: str = Field(default="inputs", min_length=1)
     #: exhaustive: ground outside the labels is task.background. sparse: it is unknown and ignored.
     coverage: Literal["exhaustive", "sparse"] = "exhaustive"
@@ -101,7 +101,8 @@ class AcquireParams(Section):
         paths = [s.path for s in local.scenes] + [local.labels.path]
         paths += [local.reference.path] * bool(local.reference.path)
         for path in paths:
-            if not PurePosixPath(path).is_relative_to(PurePosixPath(self.inputs)):
+            inside = PurePosixPath(path).is_relative_to(self.inputs)
+            if not inside or ".." in PurePosixPath(path).relative_to(self.inputs).parts:
                 raise ValueError("every path under acquire.local must lie in acquire.inputs, so that an edited file "
                                  f"reruns the stage: {path!r} is not in {self.inputs!r}; move it or widen inputs")
         return self
@@ -112,11 +113,9 @@ class AcquireParams(Section):
         Raises:
             ValueError: a mapping names no class, or exhaustive labels have no background.
         """
-        if self.coverage == "exhaustive" and not task.background and self.source == "local":
-            covered = set(self.local.labels.classes.values())
-            if not covered:
-                raise ValueError("task.background must name a class where acquire.coverage is exhaustive: got ''; "
-                                 "name it, or declare acquire.coverage sparse")
+        if self.coverage == "exhaustive" and not task.background:
+            raise ValueError("task.background must name a class where acquire.coverage is exhaustive: got ''; "
+                             "name it, or declare acquire.coverage sparse")
         for field, mapping in (("labels", self.local.labels.classes), ("reference", self.local.reference.classes)):
             for value, name in mapping.items():
                 if name != "ignore":

@@ -38,7 +38,7 @@ class Params:
         self.raw = raw
         self._sections: dict[str, Section] = {}
         self.seed = self._validate_seed(raw)
-        unknown = sorted(set(raw) - {"seed", *SECTIONS})
+        unknown = sorted(str(key) for key in set(raw) - {"seed", *SECTIONS})
         if unknown:
             raise ParamsError(_unknown_key(unknown[0], unknown[0], ["seed", *SECTIONS]))
         for name, (module, cls) in SECTIONS.items():
@@ -127,8 +127,8 @@ def _fields_at(model: type[BaseModel], loc: tuple[int | str, ...]) -> list[str]:
     """Names of the fields of the nested model at an error's location."""
     current: Any = model
     for part in loc:
-        if isinstance(part, int):
-            continue
+        if isinstance(part, int) or part not in current.model_fields:
+            continue  # a place in a list, or a key of a mapping
         annotation = current.model_fields[part].annotation
         candidates = [annotation, *get_args(annotation)]
         current = next(c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel))

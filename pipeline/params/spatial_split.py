@@ -52,6 +52,9 @@ class SplitParams(Section):
             if other in self.merge_into:
                 raise ValueError(f"spatial_split.merge_into.{rare} must be a class that stays: got {other!r}, "
                                  "which is merged itself")
+        if len(task.classes) - len(self.merge_into) < 2:
+            raise ValueError("spatial_split.merge_into must leave at least two classes: "
+                             f"got {len(self.merge_into)} of {len(task.classes)} merged")
         if self.rare_classes == "merge" and not self.merge_into:
             raise ValueError("spatial_split.merge_into must say where rare classes go when rare_classes is merge: "
                              "got {}")

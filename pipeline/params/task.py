@@ -30,6 +30,8 @@ class Task(Section):
         names = [c.name for c in self.classes]
         if repeated := sorted({n for n in names if names.count(n) > 1}):
             raise ValueError(f"class names must differ: {repeated} occur twice; rename one")
+        if "ignore" in names:
+            raise ValueError("class names must not be 'ignore', which means no label: rename the class")
         if repeated := sorted({b for b in self.bands if self.bands.count(b) > 1}):
             raise ValueError(f"band names must differ: {repeated} occur twice; remove one")
         if self.background and self.background not in names:

@@ -99,7 +99,8 @@ class TrainParams(Section):
     workers: int = Field(default=0, ge=0)
     #: Validation score that picks the checkpoint: mcc, macro_iou, or iou of one class as `iou:<class>`.
     monitor: str = Field(default="mcc", pattern=r"^(mcc|macro_iou|iou:[a-z][a-z0-9_]*)$")
-    #: best: the epoch with the highest val score. last: the last epoch (val has no say at all).
+    #: best: the epoch with the highest val score. last: the last epoch (then val has no say, unless training stops
+    #: early or follows a plateau).
     select: Literal["best", "last"] = "best"
     #: Epochs without a better val score before training stops; 0 never stops early.
     early_stop_patience: int = Field(default=0, ge=0)
@@ -110,14 +111,18 @@ class TrainParams(Section):
         if self.batch_size % parts:
             raise ValueError(f"train.batch_size must be a multiple of accumulation x devices = {parts}: "
                              f"got {self.batch_size}")
-        if self.patches.per_epoch < self.batch_size:
-            raise ValueError(f"train.patches.per_epoch must be at least batch_size={self.batch_size}: "
+        if self.patches.per_epoch % self.batch_size:
+            raise ValueError(f"train.patches.per_epoch must be a multiple of batch_size={self.batch_size}: "
                              f"got {self.patches.per_epoch}")
-        multiple = 2**self.network.encoder_depth
-        if self.patches.size_px % multiple:
-            raise ValueError(f"train.patches.size_px must be a multiple of 2^encoder_depth = {multiple}: "
-                             f"got {self.patches.size_px}")
+        if self.schedule.name != "plateau" and self.schedule.warmup_epochs > self.epochs:
+            raise ValueError(f"train.schedule.warmup_epochs must not exceed epochs={self.epochs}, or the rate "
+                             f"never arrives: got {self.schedule.warmup_epochs}")
         return self
+
+    @property
+    def val_decides(self) -> bool:
+        """Whether the monitored val score has a say in the weights."""
+        return self.select == "best" or self.early_stop_patience > 0 or self.schedule.name == "plateau"
 
     def check(self, task: Task) -> None:
         """Cross-check with the task.

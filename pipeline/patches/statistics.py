@@ -45,6 +45,7 @@ def band_statistics(grounds: Sequence[TrainGround]) -> BandStatistics:
             squares = squares + ((pixels - part_mean) ** 2).sum(axis=0) + delta**2 * (count * len(pixels) / total)
             low, high, count = np.minimum(low, pixels.min(axis=0)), np.maximum(high, pixels.max(axis=0)), total
     std = np.sqrt(squares / count)
-    if flat := [b for b, s in zip(bands, std, strict=True) if s == 0]:
+    # Rounding leaves a constant band a deviation of about 1e-16 of its value.
+    if flat := [b for b, m, s in zip(bands, mean, std, strict=True) if s <= 1e-9 * abs(m)]:
         raise SceneError(f"bands must vary over the train pixels: {flat} are constant; leave them out of task.bands")
     return BandStatistics(*(tuple(float(v) for v in a) for a in (mean, std, low, high)))

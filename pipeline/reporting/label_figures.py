@@ -156,7 +156,8 @@ def _draw(axes: Axes, frame: gpd.GeoDataFrame, view: Grid, colors: Mapping[str, 
                                                                inverse.c - 0.5, inverse.f - 0.5])
     for name in sorted(set(frame["class"])):
         pixels[frame["class"].to_numpy() == name].boundary.plot(
-            ax=axes, color=colors.get(name, "#ffffff"), linewidth=0.9, linestyle="-" if name in colors else "--")
+            ax=axes, color=colors.get(name, "#ffffff"), linewidth=0.9, linestyle="-" if name in colors else "--",
+            aspect=None)  # the image's, not one by latitude: these are pixels
     axes.set_xlim(-0.5, view.width - 0.5)
     axes.set_ylim(view.height - 0.5, -0.5)
     axes.set_xlabel("")

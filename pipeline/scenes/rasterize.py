@@ -44,13 +44,19 @@ def fill_value(coverage: str, background: str, classes: Sequence[str]) -> int:
 
 
 def target_grid(grid: Grid, resolution: float) -> Grid:
-    """The scene's own grid (resolution 0), or square pixels of that size in CRS units, all inside the scene.
+    """The scene's own grid (resolution 0, or its pixel size), or north-up square pixels of that size in CRS units.
+
+    The latter start at the scene's upper left corner; what is left at its right and lower edge falls away.
 
     Raises:
-        SceneError: a pixel would be larger than the scene.
+        SceneError: the scene is rotated, so that a north-up grid would reach beyond it, or is smaller than a pixel.
     """
     if resolution == 0 or grid.pixel_size == (resolution, resolution):
         return grid
+    if grid.transform.b or grid.transform.d:
+        raise SceneError(f"rasterize.resolution must be 0 where a scene's rows do not run from west to east: got "
+                         f"{resolution:g} for geotransform {tuple(grid.transform)[:6]}; set it to 0, or warp the scene "
+                         "to a north-up grid")
     left, bottom, right, top = grid.bounds
     height, width = math.floor((top - bottom) / resolution + 1e-6), math.floor((right - left) / resolution + 1e-6)
     if height < 1 or width < 1:

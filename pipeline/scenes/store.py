@@ -6,9 +6,10 @@ and where there is an independent reference also reference.tif and (named zones 
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import SceneError
 from pipeline.geo.grid import Grid
@@ -25,6 +26,10 @@ class Scene:
     grid: Grid
     bands: tuple[str, ...]
     strata: Mapping[int, str]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without opened maps, which would be copied whole into worker processes."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @cached_property
     def image(self) -> AnyArray:

@@ -20,7 +20,7 @@ _BAND_PIXELS = 2_000_000
 
 
 def train_ground(split: Split, scene_id: str, grid: Grid) -> BoolArray:
-    """Pixels of train blocks farther than `split.buffer_m` from every val and test pixel, bool HW.
+    """Pixels of train blocks farther than `split.buffer_m` from every val and test pixel of this scene, bool HW.
 
     Pixels outside carry no train label; whether one inside has a label and valid data is the store's to say.
     """

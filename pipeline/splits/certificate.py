@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import geopandas as gpd
 import numpy as np
 import numpy.typing as npt
 
@@ -16,6 +17,7 @@ from pipeline.splits.assign import part_of_fold
 from pipeline.splits.blocks import bands_of
 from pipeline.splits.buffer import held_out_distances, train_ground
 from pipeline.splits.plan import Plan
+from pipeline.splits.seams import count_seams
 from pipeline.splits.split import Split
 from pipeline.splits.support import PARTS, labelled_band
 from pipeline.types import IGNORE_INDEX
@@ -30,10 +32,11 @@ def write_split(folder: Path, store: SceneStore, plan: Plan, params: SplitParams
     """
     for laid in plan.blocks.scenes:
         _write_maps(folder / laid.scene_id, plan, laid.scene_id)
-    write_geopackage(folder / "blocks.gpkg", {"blocks": _block_frame(plan, params)})
+    frame = _block_frame(plan, params)
+    write_geopackage(folder / "blocks.gpkg", {"blocks": frame})
     split = Split(folder, params.folds, params.val_fold, params.buffer_m, plan.classes, plan.lut,
                   plan.unsupported)
-    certificate = certify(split, store, plan, params, seed)
+    certificate = certify(split, store, plan, params, seed, frame)
     write_json(folder / "certificate.json", certificate)
     return certificate
 
@@ -61,8 +64,9 @@ def _block_frame(plan: Plan, params: SplitParams) -> Any:
     return frame
 
 
-def certify(split: Split, store: SceneStore, plan: Plan, params: SplitParams, seed: int) -> dict[str, Any]:
-    """The certificate of a split whose maps are written.
+def certify(split: Split, store: SceneStore, plan: Plan, params: SplitParams, seed: int,
+            frame: gpd.GeoDataFrame) -> dict[str, Any]:
+    """The certificate of a split whose maps are written; `frame` is the layer of blocks.gpkg.
 
     Raises:
         IntegrityError: held-out ground carries a train label, or ground belongs to two parts.
@@ -99,7 +103,7 @@ def certify(split: Split, store: SceneStore, plan: Plan, params: SplitParams, se
         "train_share_lost_to_buffer": _share(int(lost), int(tally.train_labelled)),
         "held_out_pixels_with_train_label": tally.leaks,
         "least_distance_m": {f"train_to_{name}": _least(values) for name, values in nearest.items()},
-        "places": int(plan.place.max()) + 1,
+        "places": int(plan.place.max()) + 1, "seams_without_buffer": count_seams(frame, params.buffer_m),
     }
 
 

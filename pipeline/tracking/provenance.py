@@ -22,7 +22,6 @@ STAGES = ("acquire", "refine_labels", "rasterize", "spatial_split", "train", "ev
 
 #: Libraries whose versions can change a result; requirements.lock has all the others.
 LIBRARIES = (
-    "albumentations",
     "geopandas",
     "numpy",
     "onnx",

@@ -8,13 +8,15 @@ Shape legend: N patches, K classes, C bands, H rows, W columns.
 import csv
 import io
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.utilities.exceptions import MisconfigurationException
 from torch.optim import AdamW
 from tqdm import tqdm
 
@@ -54,12 +56,25 @@ class _Progress:
 
 
 def open_fabric(params: TrainParams) -> Fabric:
-    """Devices and precision as asked; several devices train data-parallel (launched here, or joined to torchrun)."""
+    """Devices and precision as asked; several devices train data-parallel (launched here, or joined to torchrun).
+
+    Raises:
+        ModelError: the machine has no such devices, or they cannot compute in that precision.
+    """
+    # What deterministic matrix products need on CUDA; read when the device is first touched.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(params.threads)
     # Encoders keep stages below encoder_depth that no gradient reaches.
     strategy = DDPStrategy(find_unused_parameters=True) if params.devices > 1 else "auto"
-    fabric = Fabric(accelerator=params.accelerator, devices=params.devices, strategy=strategy,
-                    precision=params.precision)
+    try:
+        fabric = Fabric(accelerator=params.accelerator, devices=params.devices, strategy=strategy,
+                        precision=params.precision)
+    except (RuntimeError, ValueError, MisconfigurationException) as error:
+        raise ModelError(f"train.accelerator and train.devices must name devices of this machine: "
+                         f"{params.accelerator} x {params.devices}: {' '.join(str(error).split())[:200]}") from error
+    if params.precision == "16-mixed" and fabric.device.type == "cpu":
+        raise ModelError("train.precision 16-mixed needs a GPU: this training runs on the CPU; "
+                         "use bf16-mixed or 32-true")
     fabric.launch()
     return fabric
 
@@ -81,7 +96,7 @@ def train_network(fabric: Fabric, spec: ModelSpec, source: PatchSource, class_we
     Raises:
         ModelError: the loss is not finite; the last good epoch stays in the resume state.
     """
-    segmenter = build(spec)
+    segmenter = build(spec).to(fabric.device)
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         segmenter = torch.nn.SyncBatchNorm.convert_sync_batchnorm(segmenter)
     optimizer = AdamW(segmenter.parameters(), lr=params.optimizer.lr, weight_decay=params.optimizer.weight_decay)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from pipeline.digests import folder_sha256
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, SceneError
 from pipeline.losses.class_weights import class_weights
 from pipeline.networks.spec import ModelSpec
 from pipeline.params.task import Task
@@ -31,23 +31,34 @@ def prepare(store: SceneStore, split: Split, task: Task, params: TrainParams, se
     """Open the train ground and derive statistics and class weights from it alone.
 
     Raises:
-        ModelError: the store's bands or the split's classes are not the task's.
+        ModelError: the store's bands are not the task's.
+        SceneError: the scenes' pixels differ in size.
     """
     if store.bands != task.bands:
         raise ModelError(f"the scene store must hold task.bands {list(task.bands)}: got {list(store.bands)}; "
                          "run `dvc repro rasterize`")
+    pixel_size_m = _pixel_size_m(store)
     grounds = open_ground(store, split)
     statistics = band_statistics(grounds)
     counts = class_counts(grounds, len(split.classes))
     colors = {c.name: c.color for c in task.classes}
-    width, height = grounds[0].scene.grid.ground_pixel_m
+    background = split.classes[split.lut[task.class_names.index(task.background)]] if task.background else ""
     spec = ModelSpec(network=params.network, bands=task.bands, classes=split.classes,
                      colors=tuple(colors[name] for name in split.classes),
-                     background=task.background if task.background in split.classes else "",
+                     background=background,
                      reflectance_scale=task.reflectance_scale, mean=statistics.mean, std=statistics.std,
                      low=statistics.low, high=statistics.high, patch_size_px=params.patches.size_px,
-                     size_multiple=2**params.network.encoder_depth, pixel_size_m=round((width + height) / 2, 3),
+                     size_multiple=2**params.network.encoder_depth, pixel_size_m=pixel_size_m,
                      split=folder_sha256(split.folder))
     source = WindowPatches(grounds, params.patches.size_px, seed, params.patches.flips_and_rotations)
     return Prepared(spec, source, class_weights(counts, params.loss.class_weights),
                     {name: int(n) for name, n in zip(split.classes, counts, strict=True)})
+
+
+def _pixel_size_m(store: SceneStore) -> float:
+    """The pixel size all scenes share, within a tenth, in metres on the ground."""
+    sizes = {scene.id: sum(scene.grid.ground_pixel_m) / 2 for scene in store}
+    if max(sizes.values()) > 1.1 * min(sizes.values()):
+        listed = ", ".join(f"{name} {size:.3g} m" for name, size in sizes.items())
+        raise SceneError(f"scenes of one training must have pixels of one size: got {listed}; set rasterize.resolution")
+    return round(next(iter(sizes.values())), 3)

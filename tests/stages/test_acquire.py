@@ -5,6 +5,7 @@ from typing import Any
 import geopandas as gpd
 import numpy as np
 import pytest
+import rasterio
 from affine import Affine
 from shapely.geometry import Point, box
 
@@ -72,6 +73,42 @@ def test_odd_nodata_becomes_nan(local_project: Make) -> None:
     assert np.isnan(copied).sum() == 9
     assert np.nanmax(copied) == np.float32(0.2)
     assert np.isnan(raster_io.describe(project.paths.raw / "scenes/scene.tif").nodata or 0)
+
+
+def masked_scene(project: Any, image: np.ndarray, nodata: float | None) -> None:
+    """inputs/scene.tif with an internal mask that leaves its first row out."""
+    project.write_scene(image, nodata=nodata)
+    mask = np.full((24, 24), 255, dtype=np.uint8)
+    mask[0] = 0
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(project.root / "inputs/scene.tif", "r+") as dataset:
+        dataset.write_mask(mask)
+
+
+@pytest.mark.parametrize(("dtype", "declared", "expected"), [
+    (np.uint8, None, 0), (np.int16, None, -32768), (np.uint8, 7, 7), (np.float32, None, np.nan)])
+def test_masked_pixels_take_the_nodata_value(local_project: Make, dtype: type, declared: float | None,
+                                             expected: float) -> None:
+    project = local_project()
+    image = np.full((24, 24, 4), 100, dtype=dtype)
+    masked_scene(project, image, declared)
+    acquire.run(project.params(), project.paths)
+    file = project.paths.raw / "scenes/scene.tif"
+    image[0] = expected
+    assert np.array_equal(raster_io.read(file), image, equal_nan=np.issubdtype(dtype, np.floating))
+    assert raster_io.describe(file).nodata == pytest.approx(expected, nan_ok=True)
+
+
+def test_masked_pixels_need_a_free_value(local_project: Make) -> None:
+    project = local_project()
+    image = np.full((24, 24, 4), 100, dtype=np.uint8)
+    image[1, 0] = 0
+    masked_scene(project, image, None)
+    acquire.run(project.params(), project.paths)
+    assert raster_io.describe(project.paths.raw / "scenes/scene.tif").nodata == 255
+    image[23, 23, 3] = 255
+    masked_scene(project, image, None)
+    with pytest.raises(SceneError, match=r"must have a value free .*: 0 and 255 both occur in its uint8 pixels"):
+        acquire.run(project.params(), project.paths)
 
 
 @pytest.mark.parametrize(("scene", "params", "message"), [

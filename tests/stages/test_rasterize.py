@@ -61,7 +61,8 @@ def params_of(folder: Path, bands: list[str], classes: tuple[str, ...], coverage
              "labels": labels | {"path": f"{folder}/{labels['path']}"}}
     if reference := more.pop("reference", None):
         local["reference"] = reference | {"path": f"{folder}/{reference['path']}"}
-    return Params({"seed": 1, "task": {"bands": bands, "classes": colors, "reflectance_scale": scale},
+    task = {"bands": bands, "classes": colors, "reflectance_scale": scale, "background": more.pop("background", "")}
+    return Params({"seed": 1, "task": task,
                    "acquire": {"source": "local", "inputs": str(folder), "coverage": coverage, "local": local},
                    "refine_labels": more})
 
@@ -113,7 +114,8 @@ def test_slovenia_with_bands_given_and_an_empty_class(real_data: Path, tmp_path:
     def params(classes: dict[str, str]) -> Params:
         return params_of(real_data / "slovenia", ["blue", "green", "red", "nir"], tuple(names.values()), "exhaustive",
                          [{"id": f"s{i}", "path": f"scene{i}.tif", "bands": SLOVENIA_BANDS} for i in (0, 3)],
-                         {"path": "lulc.gpkg", "class_column": "LULC_NAME", "classes": classes}, scale=1)
+                         {"path": "lulc.gpkg", "class_column": "LULC_NAME", "classes": classes}, scale=1,
+                         background="grassland")
 
     with pytest.raises(LabelError, match=r"column 'LULC_NAME': every value .*'' \(4 times\) is not"):
         acquire.run(params(names), Paths(tmp_path))

@@ -1,7 +1,10 @@
 """The command line wires options to the library and answers errors in one line with exit status 1."""
 
 import json
+import sqlite3
+import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +102,28 @@ def test_doctor_fails_only_where_something_is_wrong(
     result = runner.invoke(app, ["doctor"])
     assert result.exit_code == status
     assert result.stdout.splitlines()[1].split() == [state, "dvc", "so", "so"]
+
+
+def test_ui_leaves_a_server_to_the_browser(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://me:secret@example.org/mlflow")
+    assert answer("ui", status=0) == "MLflow is a server: open https://example.org/mlflow in the browser\n"
+
+
+def test_ui_makes_the_database_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = subprocess.run
+
+    def started(command: list[str], **options: Any) -> subprocess.CompletedProcess[str]:
+        if "ui" not in command:  # mlflow and what it imports ask the system
+            return run(command, **options)
+        assert command[-4:] == ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db",
+                                "--default-artifact-root", f"{folder}/mlartifacts"]
+        with closing(sqlite3.connect(folder / "mlflow.db")) as database:
+            assert database.execute("select count(*) from alembic_version").fetchone() == (1,)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(subprocess, "run", started)
+    answer("ui", status=0)
+    assert (folder / "mlflow.db.lock").exists()
 
 
 def test_unseal_prints_the_recorded_look(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

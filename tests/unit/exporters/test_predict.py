@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.errors import IntegrityError, ModelError, SceneError
+from pipeline.errors import IntegrityError, ModelError, ParamsError, SceneError
 from pipeline.exporters import predict
+from pipeline.exporters.onnx_model import export_onnx
 from pipeline.exporters.predict import load_model, predict_scenes
 from pipeline.geo.raster_io import describe, read
+from pipeline.inference.onnx_predictor import ModelFacts
 from pipeline.inference.raster_pixels import RasterPixels
 from pipeline.networks.members import save_member
 from pipeline.networks.segmenter import Segmenter
@@ -41,6 +43,17 @@ def test_maps_style_and_lineage_of_a_scene(onnx_file: Path, scene_file: Scene, t
     assert lineage["files"] == {name: sha256(tmp_path / "out" / name) for name in names[:3]}
     tags = describe(result.confidence).tags
     assert (tags["KUMULUS_PROVENANCE"], tags["KUMULUS_MODEL"]) == ("ab" * 32, sha256(onnx_file))
+
+
+def test_tiles_are_the_evaluations_unless_others_are_asked_for(
+    segmenter: Callable[[int], Segmenter], scene_file: Scene, tmp_path: Path
+) -> None:
+    network = segmenter(0)
+    export_onnx(tmp_path / "m.onnx", [network], ModelFacts.of([network.spec], "", TILES).to_metadata(), opset=18)
+    scene, asked = scene_file(), TileParams(size_px=32, overlap_px=8)
+    for tiles, used in ((None, TILES), (asked, asked)):
+        (made,) = predict_scenes([scene], tmp_path / "m.onnx", tmp_path / "out", tiles)
+        assert json.loads(made.lineage.read_text())["settings"]["tiles"] == used.model_dump()
 
 
 def test_again_gives_the_same_bytes_and_replaces(onnx_file: Path, scene_file: Scene, tmp_path: Path) -> None:
@@ -122,6 +135,8 @@ def test_requests_that_make_no_sense(onnx_file: Path, scene_file: Scene, tmp_pat
         predict_scenes([scene, scene], onnx_file, out, TILES)
     with pytest.raises(SceneError, match="must not replace a scene"):
         predict_scenes([scene_file("a_class"), scene_file("a")], onnx_file, tmp_path, TILES)
+    with pytest.raises(ParamsError, match=r"--out must name a folder: .*town\.tif is a file"):
+        predict_scenes([scene], onnx_file, scene, TILES)
     with pytest.raises(ModelError, match="got nothing there"):
         load_model(tmp_path / "none")
     with pytest.raises(ModelError, match="got a folder without"):

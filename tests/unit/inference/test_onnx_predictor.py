@@ -8,9 +8,10 @@ from onnx import TensorProto, helper
 
 from pipeline.errors import ModelError
 from pipeline.inference.onnx_predictor import ModelFacts, OnnxPredictor
+from pipeline.params.evaluate import TileParams
 
 FACTS = ModelFacts(("red", "nir"), ("land", "water"), ("#000000", "#0000ff"), "land", 10000.0, (1.0, 2.5),
-                   (30.0, 40.0), 4, 9.98, "ab" * 32)
+                   (30.0, 40.0), 4, 9.98, "ab" * 32, TileParams(size_px=128, overlap_px=32))
 
 
 def model_file(path: Path, metadata: dict[str, str]) -> Path:
@@ -58,3 +59,10 @@ def test_files_it_cannot_use(tmp_path: Path) -> None:
 def test_other_facts_other_metadata() -> None:
     assert replace(FACTS, provenance="cd" * 32).to_metadata() != FACTS.to_metadata()
     assert ModelFacts.from_metadata(FACTS.to_metadata(), "m") == FACTS
+
+
+def test_tiles_of_files_of_before_and_of_broken_ones() -> None:
+    before = {k: v for k, v in FACTS.to_metadata().items() if k != "kumulus.tiles"}
+    assert ModelFacts.from_metadata(before, "m") == replace(FACTS, tiles=TileParams())
+    with pytest.raises(ModelError, match=r"readable Kumulus metadata.*overlap_px"):
+        ModelFacts.from_metadata({**before, "kumulus.tiles": '{"size_px": 64, "overlap_px": 40}'}, "m")

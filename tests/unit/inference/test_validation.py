@@ -1,11 +1,15 @@
 """Val scores are those of the val blocks' own pixels, each once."""
 
 import numpy as np
+import pytest
 import torch
 
+from pipeline.errors import ModelError
+from pipeline.geo import raster_io
 from pipeline.inference.validation import ValScorer
 from pipeline.metrics.confusion import Confusion
 from pipeline.metrics.scores import mcc
+from pipeline.params.train import TrainParams
 
 
 class PixelRule(torch.nn.Module):
@@ -33,11 +37,23 @@ def test_scores_equal_those_of_the_whole_val_mask(tiny_data):
     assert set(scores) == {"mcc", "macro_iou", "iou_background", "iou_settlement", "iou_water"}
 
 
+def test_a_monitor_that_val_cannot_define_is_refused_unless_it_has_no_say(tiny_data):
+    data = tiny_data()
+    labels = data.store.scenes[0].folder / "labels.tif"
+    changed = raster_io.read(labels)
+    changed[(data.split.fold_map("one") == 0) & (changed == 1)] = 0
+    raster_io.write(labels, changed, data.store.scenes[0].grid, ["class"])
+    scorer = ValScorer(data.store, data.split, 4, 8)
+    scorer.check(TrainParams(monitor="mcc"))
+    with pytest.raises(ModelError, match=r"iou:settlement must be defined on the val part: .*'background', 'water'"):
+        scorer.check(TrainParams(monitor="iou:settlement"))
+    scorer.check(TrainParams(monitor="iou:settlement", select="last"))
+
+
 def test_test_pixels_have_no_say(tiny_data):
     clean, garbage = tiny_data("clean"), tiny_data("other")
     fold = clean.split.fold_map("one")
     labels = garbage.store.scenes[0].folder / "labels.tif"
-    from pipeline.geo import raster_io
     changed = raster_io.read(labels)
     changed[fold == 254] = 1
     raster_io.write(labels, changed, garbage.store.scenes[0].grid, ["class"])

@@ -60,3 +60,13 @@ def test_unknown_networks_are_refused_in_one_line(spec, change):
     with pytest.raises(ModelError, match=r"train\.network must be") as error:
         build(wrong)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"architecture": "FPN", "encoder_depth": 4, "decoder_channels": ()}, "logits of its input's size: FPN"),
+    ({"architecture": "Linknet"}, r"decoder_channels must be \[\] for Linknet"),
+])
+def test_networks_that_would_not_do_as_asked_are_refused(spec, change, message):
+    wrong = spec.model_copy(update={"network": spec.network.model_copy(update=change)})
+    with pytest.raises(ModelError, match=message):
+        build(wrong)

@@ -22,7 +22,7 @@ def test_projects_own_file_is_valid(project: Path) -> None:
 
 def test_numbers_are_those_dvc_sees() -> None:
     text = "seed: 1\ntask: {bands: [a], classes: [{name: x, color: '#000000'}, {name: y, color: '#ffffff'}]}\n" \
-           "train: {optimizer: {lr: 1e-3}}\n"
+           "acquire: {coverage: sparse}\ntrain: {optimizer: {lr: 1e-3}}\n"
     assert parse(text).section(TrainParams).optimizer.lr == 0.001
 
 
@@ -85,6 +85,8 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
      r"must have different ids: got \['s', 's'\]"),
     ({"acquire.source": "local", "acquire.local": {"scenes": [SCENE], "labels": {"path": "elsewhere/l.gpkg"}}},
      "must lie in acquire.inputs.*'elsewhere/l.gpkg' is not in 'inputs'; move it"),
+    ({"acquire.source": "local", "acquire.local": {"scenes": [SCENE], "labels": {"path": "inputs/../elsewhere.gpkg"}}},
+     "must lie in acquire.inputs.*'inputs/../elsewhere.gpkg' is not in 'inputs'"),
     ({"acquire.local": {"labels": {"classes": {"W": "sea"}}}}, r"local.labels.classes\['W'\] must name a class"),
     ({"refine_labels.rules": [{"target": "sea", "index": "NDWI", "above": 0}]}, r"rules\[0\].target must name a class"),
     ({"refine_labels.rules": [{"target": "water", "index": "NDWI", "above": 0, "becomes": "sea"}]}, "becomes must"),
@@ -96,7 +98,12 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"spatial_split.merge_into": {"sea": "water"}}, "merge_into must name a class"),
     ({"spatial_split.merge_into": {"water": "vegetation", "vegetation": "background"}}, "must be a class that stays"),
     ({"train.batch_size": 3, "train.accumulation": 2}, "batch_size must be a multiple of accumulation x devices = 2"),
-    ({"train.patches.per_epoch": 1}, "per_epoch must be at least batch_size=4: got 1"),
+    ({"train.patches.per_epoch": 6}, "per_epoch must be a multiple of batch_size=4: got 6"),
+    ({"train.schedule.warmup_epochs": 4}, "warmup_epochs must not exceed epochs=3, or the rate never arrives: got 4"),
+    ({"task.classes": [{"name": "ignore", "color": "#000000"}, TWO[1]]}, "must not be 'ignore'"),
+    ({"spatial_split.merge_into": dict.fromkeys(("background", "informal_settlement", "vegetation"), "water")},
+     "must leave at least two classes"),
+    ({"export.class_shares": {"water": {"mni": 0.1}}}, "class_shares.water.mni is not a known key; did you mean .min."),
     ({"train.network.decoder_channels": [8]}, "decoder_channels must have encoder_depth=3 entries"),
     ({"train.loss.weights": {"cross_entropy": 0, "dice": 0}}, "must have one term above 0"),
     ({"train.monitor": "iou:sea"}, "train.monitor must name a class"),
@@ -105,7 +112,8 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"evaluate.baselines.focal_px": [4]}, r"focal_px must be odd and at least 3: got \[4\]"),
     ({"evaluate.baselines.index_rules": [{"target": "sea", "index": "NDWI", "above": 0}]}, r"rules\[0\].target must"),
     ({"evaluate.object_classes": ["sea"]}, "evaluate.object_classes must name a class"),
-    ({"task.background": ""}, "task.background must name the class of pixels no index rule claims"),
+    ({"task.background": "", "acquire.coverage": "sparse"},
+     "task.background must name the class of pixels no index rule claims"),
     ({"export.class_shares": {"sea": {"min": 0}}}, "export.class_shares must name a class"),
     ({"export.class_shares": {"water": {"min": 0.5, "max": 0.1}}}, "min must not exceed max: got 0.5 > 0.1"),
 ]
@@ -118,9 +126,21 @@ def test_every_rule_has_an_answer(small_params: Build, changes: dict[str, Any], 
     assert "\n" not in str(caught.value)
 
 
-def test_exhaustive_labels_need_a_background(small_params: Build) -> None:
-    changes = {"acquire.source": "local", "acquire.local": {"scenes": [SCENE], "labels": {"path": "inputs/l.gpkg"}},
-               "task.background": "", "evaluate.baselines.index_rules": []}
+LABELS = {"path": "inputs/l.gpkg", "classes": {"W": "water"}}
+
+
+@pytest.mark.parametrize("source", [
+    {}, {"acquire.source": "local", "acquire.local": {"scenes": [SCENE], "labels": LABELS}},
+], ids=["synthetic", "local"])
+def test_exhaustive_labels_need_a_background(small_params: Build, source: dict[str, Any]) -> None:
+    changes = {**source, "task.background": "", "evaluate.baselines.index_rules": []}
     with pytest.raises(ParamsError, match=r"task\.background must name a class where acquire\.coverage is exhaustive"):
         Params(small_params(changes))
     assert Params(small_params({**changes, "acquire.coverage": "sparse"})).seed == 42
+
+
+def test_inputs_beside_the_project(small_params: Build) -> None:
+    scene, labels = {"id": "s", "path": "../data/s.tif"}, {"path": "../data/l.gpkg"}
+    changes = {"acquire.source": "local", "acquire.inputs": "../data",
+               "acquire.local": {"scenes": [scene], "labels": labels}}
+    assert Params(small_params(changes)).seed == 42

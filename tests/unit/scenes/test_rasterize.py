@@ -162,3 +162,10 @@ def test_equal_input_gives_equal_bytes(tmp_path: Path, counts: np.ndarray) -> No
     second = {p.name: p.read_bytes() for p in stored(tmp_path / "b", counts, -1).folder.iterdir()}
     assert first == second
     assert json.loads((tmp_path / "a/store/manifest.json").read_text())["scenes"]["s"]["crs_name"] == "EPSG:32748"
+
+
+def test_a_rotated_grid_is_kept_or_refused() -> None:
+    rotated = Grid(GRID.crs_wkt, GRID.transform @ Affine.rotation(30), 6, 8)
+    assert target_grid(rotated, 0) is rotated
+    with pytest.raises(SceneError, match=r"resolution must be 0 where .*: got 5 for .*; set it to 0, or warp"):
+        target_grid(rotated, 5)

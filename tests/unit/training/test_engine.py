@@ -1,13 +1,16 @@
 """Training repeats byte for byte, resumes exactly after a kill, and never sees held-out pixels."""
 
+import dataclasses
 import hashlib
 import math
+import pickle
 
 import numpy as np
 import pytest
 import torch
+from affine import Affine
 
-from pipeline.errors import ModelError
+from pipeline.errors import ModelError, SceneError
 from pipeline.inference.validation import ValScorer
 from pipeline.params.task import Task
 from pipeline.params.train import TrainParams
@@ -124,6 +127,33 @@ def test_a_loss_that_is_not_finite_names_the_patches(tiny_data, tmp_path):
     with pytest.raises(ModelError, match=r"must stay finite: got (nan|inf) on patches \['one row"):
         train(tiny_data(), tmp_path / "a", optimizer={"lr": 1e30, "clip_norm": 0}, schedule={"warmup_epochs": 0},
               epochs=9)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"accelerator": "cuda"}, "train.accelerator and train.devices must name devices"),
+    ({"precision": "16-mixed"}, "16-mixed needs a GPU"),
+])
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has what the test asks in vain")
+@pytest.mark.filterwarnings("ignore:You passed")
+def test_devices_that_are_not_there_are_refused(change, message):
+    with pytest.raises(ModelError, match=message):
+        engine.open_fabric(TrainParams.model_validate({**SMALL, **change}))
+
+
+def test_scenes_of_different_pixel_size_are_refused(tiny_data):
+    data = tiny_data()
+    scene = data.store.scenes[0]
+    grid = dataclasses.replace(scene.grid, transform=Affine(30, 0, 7e5, 0, -30, 9.3e6))
+    coarse = dataclasses.replace(scene, id="two", grid=grid)
+    store = dataclasses.replace(data.store, scenes=(scene, coarse))
+    with pytest.raises(SceneError, match=r"pixels of one size: got one 10 m, two 30 m"):
+        prepare(store, data.split, TASK, TrainParams.model_validate(SMALL), seed=0)
+
+
+def test_a_pickled_scene_leaves_its_pixels_behind(tiny_data):
+    scene = tiny_data().store.scenes[0]
+    assert scene.image.nbytes > 90000
+    assert len(pickle.dumps(scene)) < 5000
 
 
 def test_two_trainings_cannot_share_a_resume_state(tmp_path):
