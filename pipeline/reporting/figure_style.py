@@ -94,10 +94,12 @@ def show(axes: Axes, image_HW3: AnyArray, title: str) -> None:
 
 
 def color_legend(figure: Figure, entries: Mapping[str, str]) -> None:
-    """A legend of named colours below the axes."""
+    """A legend of named colours below the axes, in as many columns as the figure is wide enough for."""
     handles = [Patch(facecolor=color, edgecolor=MUTED, linewidth=0.5, label=name)
                for name, color in entries.items()]
-    figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 7), frameon=False)
+    entry_inches = 0.9 + 0.11 * max(len(name) for name in entries)
+    columns = max(1, min(len(handles), int(figure.get_figwidth() / entry_inches)))
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False)
 
 
 def readable(name: str) -> str:

@@ -5,12 +5,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from pipeline.evaluation.part import PartScores, score_part
 from pipeline.evaluation.permit import unsealing
 from pipeline.reporting import evaluate_figures, figure_style
 from pipeline.reporting.evaluate_figures import _crop, draw_all, worst_blocks
+from pipeline.reporting.figure_style import color_legend
 from tests.unit.evaluation.small_store import CHEAP, RedPredictor, params, write_store
 
 
@@ -99,3 +101,13 @@ def test_the_test_part_draws_too_without_methods_to_compare(tmp_path: Path) -> N
     assert "unknown" in evaluate_figures._legend(scores)
     draw_all(scores, tmp_path)
     assert (tmp_path / "scores_refined.png").exists()
+
+
+def test_a_legend_of_many_classes_stays_inside_a_narrow_figure() -> None:
+    figure = Figure(figsize=(9, 6), layout="constrained")
+    figure.subplots()
+    color_legend(figure, {f"coffee plantation {i}": "#112233" for i in range(9)})
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.bbox.width
