@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-PARTS = ("pipeline", "stages", "inputs", "dvc.yaml", "requirements.lock", "pyproject.toml", ".dvcignore", ".gitignore",
-         ".dvc/config", ".dvc/.gitignore")
+PARTS = ("pipeline", "stages", "inputs/README.md", "dvc.yaml", "requirements.lock", "pyproject.toml", ".dvcignore",
+         ".gitignore", ".dvc/config", ".dvc/.gitignore")
 
 
 @dataclass(frozen=True)
