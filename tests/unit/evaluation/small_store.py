@@ -128,6 +128,7 @@ def write_checkpoint(paths: Paths, members: int = 1) -> None:
         "reflectance_scale": 10000, "mean": [2000] * 4, "std": [500] * 4, "low": [0] * 4, "high": [10000] * 4,
         "patch_size_px": 32, "size_multiple": 8, "pixel_size_m": 10,
         "split": folder_sha256(paths.splits)})
+    history = "epoch,lr,train_loss,val_mcc\n1,0.1,2,0.5\n"
     for member in range(members):
         torch.manual_seed(member)
-        save_member(paths.checkpoint / "members" / str(member), build(spec), "epoch\n")
+        save_member(paths.checkpoint / "members" / str(member), build(spec), history)
