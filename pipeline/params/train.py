@@ -99,8 +99,8 @@ class TrainParams(Section):
     workers: int = Field(default=0, ge=0)
     #: Validation score that picks the checkpoint: mcc, macro_iou, or iou of one class as `iou:<class>`.
     monitor: str = Field(default="mcc", pattern=r"^(mcc|macro_iou|iou:[a-z][a-z0-9_]*)$")
-    #: best: the epoch with the highest val score. last: the last epoch (then val has no say, unless training stops
-    #: early or follows a plateau).
+    #: best: the epoch with the highest val score, the later of equals. last: the last epoch (then val has no say,
+    #: unless training stops early or follows a plateau).
     select: Literal["best", "last"] = "best"
     #: Epochs without a better val score before training stops; 0 never stops early.
     early_stop_patience: int = Field(default=0, ge=0)

@@ -183,7 +183,8 @@ def _note(progress: _Progress, row: dict[str, float], segmenter: Segmenter, para
     progress.epoch += 1
     value = row[_monitor_key(params)]
     value = -math.inf if math.isnan(value) else value
-    if params.select == "last" or value > progress.best_score or not progress.best_weights:
+    # The later of equal scores: a rare class may stay at 0 for the first epochs.
+    if params.select == "last" or value >= progress.best_score:
         progress.best_epoch, progress.best_score = progress.epoch, value
         progress.best_weights = {k: v.detach().cpu().clone() for k, v in segmenter.state_dict().items()}
 

@@ -120,7 +120,11 @@ def test_early_stop_counts_epochs_without_a_better_score(tiny_data, tmp_path):
     data = tiny_data()
     trained = train(data, tmp_path / "a", score=lambda s: {"mcc": 0.3}, epochs=9, early_stop_patience=2)
     assert len(trained.history) == 3
-    assert trained.best_epoch == 1
+
+
+def test_of_equal_scores_the_later_epoch_is_chosen(tiny_data, tmp_path):
+    scores = iter([0.0, 0.0, math.nan])
+    assert train(tiny_data(), tmp_path / "a", score=lambda s: {"mcc": next(scores)}).best_epoch == 2
 
 
 def test_a_loss_that_is_not_finite_names_the_patches(tiny_data, tmp_path):
