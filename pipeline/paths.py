@@ -36,7 +36,7 @@ class Paths:
 
     @property
     def labels(self) -> Path:
-        """refine_labels: labels.gpkg and ledger.parquet."""
+        """refine_labels: labels.gpkg, ledger.parquet, thresholds.json."""
         return self.root / "data/labels"
 
     @property
@@ -46,7 +46,7 @@ class Paths:
 
     @property
     def splits(self) -> Path:
-        """spatial_split: blocks.gpkg, <id>/fold.tif, certificate.json."""
+        """spatial_split: blocks.gpkg, certificate.json; fold.tif, block.tif, ground.tif in <id>/."""
         return self.root / "data/splits"
 
     @property
@@ -88,6 +88,11 @@ class Paths:
         """Tracking events that have not reached MLflow yet."""
         return self.repository / ".kumulus/journal"
 
+    @property
+    def downloads(self) -> Path:
+        """What interrupted acquisitions have read so far; neither tracked by git nor by DVC."""
+        return self.repository / ".kumulus/downloads"
+
 
 @contextmanager
 def staged_folder(final: Path) -> Iterator[Path]:
@@ -95,18 +100,22 @@ def staged_folder(final: Path) -> Iterator[Path]:
 
     On an exception nothing is left; after a kill the leftover is removed by the next call.
     """
-    partial = final.with_name(f".{final.name}.partial")
-    if partial.exists():
-        shutil.rmtree(partial)
+    partial, replaced = (final.with_name(f".{final.name}.{state}") for state in ("partial", "old.partial"))
+    _remove(partial, replaced)
     partial.mkdir(parents=True)
     try:
         yield partial
         if final.exists():
-            shutil.rmtree(final)
+            os.replace(final, replaced)  # removing takes time, in which a kill would leave half of it under its name
         os.replace(partial, final)
     finally:
-        if partial.exists():
-            shutil.rmtree(partial)
+        _remove(partial, replaced)
+
+
+def _remove(*folders: Path) -> None:
+    for folder in folders:
+        if folder.exists():
+            shutil.rmtree(folder)
 
 
 @contextmanager

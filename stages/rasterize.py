@@ -18,8 +18,10 @@ from pipeline.types import RunLog
 
 def run(params: Params, paths: Paths, log: RunLog | None = None) -> tuple[str, ...]:
     """Write the scene store; returns the ids of its scenes."""
+    from pipeline.fanout import fan_out
     from pipeline.geo.vector_io import read_vectors
-    from pipeline.scenes.rasterize import LabelSet, fill_value, store_scene, write_manifest
+    from pipeline.scenes.burnt import LabelSet, fill_value
+    from pipeline.scenes.rasterize import jobs_of, store_scene, write_manifest
 
     task, rasterize = params.section(Task), params.section(RasterizeParams)
     catalog, reference = Catalog.open(paths.catalog), paths.raw / "reference"
@@ -30,8 +32,9 @@ def run(params: Params, paths: Paths, log: RunLog | None = None) -> tuple[str, .
     strata_file = reference / "strata.json"
     strata = json.loads(strata_file.read_text(encoding="utf-8")) if strata_file.exists() else {}
     with staged_folder(paths.scenes) as out:
-        scenes = {s.id: store_scene(paths.raw / s.file, out / s.id, labels, reference, task.bands, rasterize)
-                  for s in catalog.scenes}
+        sources = [paths.raw / scene.file for scene in catalog.scenes]
+        entries = fan_out(store_scene, jobs_of(sources, out, labels, reference, task.bands, rasterize), "rasterize")
+        scenes = {scene.id: entry for scene, entry in zip(catalog.scenes, entries, strict=True)}
         write_manifest(out, task.bands, task.class_names, catalog.coverage, strata, scenes)
     if log:
         log.params(params.dump("rasterize"))

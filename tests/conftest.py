@@ -35,8 +35,9 @@ SMALL = {
 
 @pytest.fixture(autouse=True)
 def _own_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test writes to the MLflow store or the repository of whoever runs it."""
-    for name in ("DVC_ROOT", "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
+    """No test writes to the MLflow store or the repository of whoever runs it, nor uses their cluster."""
+    for name in ("DVC_ROOT", "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "KUMULUS_PROCESSES",
+                 "DASK_SCHEDULER_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
 
 

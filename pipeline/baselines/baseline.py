@@ -7,19 +7,16 @@ from typing import Protocol
 import numpy as np
 
 from pipeline.features.indices import compute
-from pipeline.geo.windows import row_bands
 from pipeline.params.evaluate import ThresholdRule
 from pipeline.scenes.store import Scene
-from pipeline.types import IGNORE_INDEX, BoolArray, UInt8Array
-
-_ROWS = 512
+from pipeline.types import IGNORE_INDEX, BoolArray, UInt8Array, Window
 
 
 class Baseline(Protocol):
     """A method that is ready to predict."""
 
-    def predict(self, scene: Scene, wanted_HW: BoolArray) -> UInt8Array:
-        """Class ids HW (of the split's classes) of the wanted pixels, which must be valid; 255 elsewhere."""
+    def predict(self, scene: Scene, window: Window, wanted_HW: BoolArray) -> UInt8Array:
+        """Class ids HW (of the split's classes) of a window's wanted pixels, which must be valid; 255 elsewhere."""
         ...
 
 
@@ -29,7 +26,7 @@ class Majority:
 
     class_id: int
 
-    def predict(self, scene: Scene, wanted_HW: BoolArray) -> UInt8Array:
+    def predict(self, scene: Scene, window: Window, wanted_HW: BoolArray) -> UInt8Array:
         """The one class wherever wanted."""
         return np.where(wanted_HW, np.uint8(self.class_id), np.uint8(IGNORE_INDEX))
 
@@ -46,17 +43,15 @@ class IndexRules:
     background: int
     scale: float
 
-    def predict(self, scene: Scene, wanted_HW: BoolArray) -> UInt8Array:
+    def predict(self, scene: Scene, window: Window, wanted_HW: BoolArray) -> UInt8Array:
         """Apply the rules; an index that is undefined at a pixel (NaN) does not exceed its threshold."""
-        result = np.full(scene.grid.shape, IGNORE_INDEX, dtype=np.uint8)
-        for band in row_bands(*scene.grid.shape, _ROWS):
-            wanted = wanted_HW[band.slices]
-            if not wanted.any():
-                continue
-            image = np.where(wanted[..., None], scene.image[band.slices], np.nan).astype(np.float32)
-            image /= np.float32(self.scale)
-            classes = np.full(wanted.shape, self.background, dtype=np.uint8)
-            for rule, target in reversed(list(zip(self.rules, self.targets, strict=True))):
-                classes[compute(rule.index, image, scene.bands) > rule.above] = target
-            result[band.slices] = np.where(wanted, classes, np.uint8(IGNORE_INDEX))
+        result = np.full(wanted_HW.shape, IGNORE_INDEX, dtype=np.uint8)
+        if not wanted_HW.any():
+            return result
+        image = np.where(wanted_HW[..., None], scene.image[window.slices], np.nan).astype(np.float32)
+        image /= np.float32(self.scale)
+        classes = np.full(wanted_HW.shape, self.background, dtype=np.uint8)
+        for rule, target in reversed(list(zip(self.rules, self.targets, strict=True))):
+            classes[compute(rule.index, image, scene.bands) > rule.above] = target
+        result[wanted_HW] = classes[wanted_HW]
         return result

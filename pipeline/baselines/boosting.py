@@ -14,12 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.baselines.focal import feature_bands
+from pipeline.baselines.focal import window_features
 from pipeline.errors import LabelError
+from pipeline.geo.windows import flat_bands
+from pipeline.metrics.confusion import CountArray
 from pipeline.patches.ground import TrainGround
 from pipeline.scenes.store import Scene
 from pipeline.seeding import generator
-from pipeline.types import IGNORE_INDEX, AnyArray, BoolArray, FloatArray, UInt8Array
+from pipeline.types import IGNORE_INDEX, AnyArray, BoolArray, FloatArray, UInt8Array, Window
+
+#: Pixels whose features are computed at a time.
+BAND_PIXELS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -29,37 +34,47 @@ class Boosting:
     classifier: Any
     focal_px: tuple[int, ...]
 
-    def predict(self, scene: Scene, wanted_HW: BoolArray) -> UInt8Array:
-        """Most probable class of the wanted pixels."""
-        result = np.full(scene.grid.shape, IGNORE_INDEX, dtype=np.uint8)
-        for window, features_NF in feature_bands(scene.image, scene.valid == 1, wanted_HW, self.focal_px):
-            rows = result[window.slices]
-            rows[wanted_HW[window.slices]] = self.classifier.predict(features_NF)
+    def predict(self, scene: Scene, window: Window, wanted_HW: BoolArray) -> UInt8Array:
+        """Most probable class of the wanted pixels of a full-width window."""
+        result = np.full(wanted_HW.shape, IGNORE_INDEX, dtype=np.uint8)
+        if wanted_HW.any():
+            features_NF = window_features(scene.image, lambda near: np.asarray(scene.valid[near.slices] == 1), window,
+                                          wanted_HW, self.focal_px)
+            result[wanted_HW] = self.classifier.predict(features_NF)
         return result
 
 
-def draw(grounds: Sequence[TrainGround], pixels: int, seed: int) -> list[BoolArray]:
-    """Masks HW, one a scene, of train pixels drawn with equal chances from all scenes (all, if fewer)."""
-    sizes = [g.labelled for g in grounds]
-    total = sum(sizes)
-    drawn = np.zeros(total, dtype=np.bool_)
-    drawn[generator(seed, "baselines", "pixels").choice(total, size=min(pixels, total), replace=False)] = True
-    masks = []
-    for ground, flags in zip(grounds, np.split(drawn, np.cumsum(sizes)[:-1]), strict=True):
-        mask = np.zeros(ground.labels_HW.shape, dtype=np.bool_)
-        mask[ground.labels_HW != IGNORE_INDEX] = flags
-        masks.append(mask)
-    return masks
+def draw(grounds: Sequence[TrainGround], pixels: int, seed: int) -> list[CountArray]:
+    """Labelled train pixels drawn with equal chances from all scenes (all, if fewer): ascending numbers by scene.
+
+    A scene's labelled pixels are numbered from 0 row by row.
+    """
+    sizes = np.array([ground.labelled for ground in grounds])
+    total = int(sizes.sum())
+    numbers = generator(seed, "baselines", "pixels").choice(total, size=min(pixels, total), replace=False)
+    numbers.sort()
+    starts = np.cumsum(sizes) - sizes
+    parts = np.split(numbers, np.searchsorted(numbers, starts[1:]))
+    return [part - start for part, start in zip(parts, starts, strict=True)]
 
 
-def train_table(grounds: Sequence[TrainGround], masks: Sequence[BoolArray],
+def train_table(grounds: Sequence[TrainGround], drawn: Sequence[CountArray],
                 focal_px: Sequence[int]) -> tuple[FloatArray, AnyArray]:
-    """Features NF and class ids N of the masked train pixels."""
+    """Features NF and class ids N of the drawn train pixels."""
     features, labels = [], []
-    for ground, mask in zip(grounds, masks, strict=True):
-        for window, features_NF in feature_bands(ground.scene.image, ground.visible_HW, mask, focal_px):
-            features.append(features_NF)
-            labels.append(ground.labels_HW[window.slices][mask[window.slices]])
+    for ground, numbers in zip(grounds, drawn, strict=True):
+        for window in flat_bands(*ground.scene.grid.shape, BAND_PIXELS):
+            last = window.row + window.height - 1
+            before = int(ground.cumulative_rows[window.row - 1]) if window.row else 0
+            first, end = np.searchsorted(numbers, (before, int(ground.cumulative_rows[last])))
+            if first == end:
+                continue
+            labels_HW = ground.labels(window)
+            places = np.flatnonzero(labels_HW != IGNORE_INDEX)[numbers[first:end] - before]
+            wanted = np.zeros(labels_HW.shape, dtype=np.bool_)
+            wanted.ravel()[places] = True
+            features.append(window_features(ground.scene.image, ground.visible, window, wanted, focal_px))
+            labels.append(labels_HW[wanted])
     return np.concatenate(features), np.concatenate(labels)
 
 

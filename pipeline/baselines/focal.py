@@ -6,17 +6,13 @@ of the scene. So a caller that declares pixels invalid also keeps them out of th
 Shape legend: H rows, W columns, B bands, F features.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from pipeline.geo.windows import row_bands
 from pipeline.types import AnyArray, BoolArray, FloatArray, Window
-
-#: Rows of features in memory at once.
-_ROWS = 256
 
 
 def feature_names(bands: Sequence[str], focal_px: Sequence[int]) -> tuple[str, ...]:
@@ -61,26 +57,19 @@ def _window_mean(plane_HW: npt.NDArray[np.float64], size: int) -> npt.NDArray[np
     return filtered
 
 
-def feature_bands(image_HWB: AnyArray, valid_HW: BoolArray, wanted_HW: BoolArray,
-                  focal_px: Sequence[int]) -> Iterator[tuple[Window, FloatArray]]:
-    """Features row band by row band, each computed with the rows its windows reach into; memory is that of a
-    band.
+def window_features(image_HWB: AnyArray, valid_in: Callable[[Window], BoolArray], window: Window, wanted_HW: BoolArray,
+                    focal_px: Sequence[int]) -> FloatArray:
+    """Features NF of a full-width window's wanted pixels in row-major order, read with the rows they reach into.
 
     Args:
-        image_HWB: scene values, may be a memory map.
-        valid_HW: pixels that count.
-        wanted_HW: bands without a wanted pixel are left out.
+        image_HWB: the scene's values, may be a memory map.
+        valid_in: which pixels of a window count.
+        window: full rows of the scene.
+        wanted_HW: pixels of the window whose features are wanted.
         focal_px: as in `features`.
-
-    Yields:
-        The full-width window, and the features NF of its wanted pixels in row-major order.
     """
-    reach = max(focal_px, default=1) // 2
-    height, width = valid_HW.shape
-    for band in row_bands(height, width, _ROWS):
-        wanted = wanted_HW[band.slices]
-        if not wanted.any():
-            continue
-        top, bottom = max(0, band.row - reach), min(height, band.row + band.height + reach)
-        values = features(image_HWB[top:bottom], valid_HW[top:bottom], focal_px)
-        yield band, values[band.row - top:band.row - top + band.height][wanted]
+    reach, (height, width) = max(focal_px, default=1) // 2, image_HWB.shape[:2]
+    top, bottom = max(0, window.row - reach), min(height, window.row + window.height + reach)
+    near = Window(top, 0, bottom - top, width)
+    values = features(image_HWB[near.slices], valid_in(near), focal_px)
+    return values[window.row - top:window.row - top + window.height][wanted_HW]

@@ -3,12 +3,15 @@
 The test part is sealed: it is scored for `pipeline.evaluation.seal.unseal` only, which holds the permit.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from pipeline.baselines.baseline import Baseline
 from pipeline.baselines.methods import build
 from pipeline.digests import folder_sha256
 from pipeline.errors import ModelError, SealError, SplitError
@@ -16,20 +19,22 @@ from pipeline.evaluation.permit import Permit
 from pipeline.evaluation.summary import NETWORK, headline_scores, summarise
 from pipeline.evaluation.tally import Method, Tally
 from pipeline.evaluation.truths import Ground, ScoredPart, headline_of, open_ground
-from pipeline.inference.mosaic import predict_maps
-from pipeline.inference.sources import StorePixels
+from pipeline.features.channels import ChannelRecipe
+from pipeline.geo.scratch import scratch_array
+from pipeline.inference.mosaic import class_bands
+from pipeline.inference.sources import ChannelPixels, StorePixels
 from pipeline.params.evaluate import EvaluateParams
 from pipeline.params.load import Params
 from pipeline.params.task import Task
 from pipeline.paths import Paths, write_json
 from pipeline.scenes.store import SceneStore
 from pipeline.splits.split import Split
-from pipeline.types import Predictor, UInt8Array
+from pipeline.types import Predictor, UInt8Array, Window
 
 
 @dataclass(frozen=True)
 class SceneView:
-    """What figures show of a scene: its ground (truths 255 where out of sight), the network's class map."""
+    """What figures show of a scene: its ground (truths 255 where out of sight), the network's map (a scratch file)."""
 
     ground: Ground
     predicted_HW: UInt8Array
@@ -64,7 +69,7 @@ def score_part(params: Params, paths: Paths, part: ScoredPart, predictor: Predic
                         "run `kumulus unseal`, which records the look")
     task, evaluate = params.section(Task), params.section(EvaluateParams)
     store, split = SceneStore.open(paths.scenes), Split.open(paths.splits)
-    networks = _networks(paths, split, predictor)
+    networks, recipe = _networks(paths, split, task, predictor)
     for network in networks.values():
         if tuple(network.classes) != split.classes:
             raise ModelError(f"the model's classes must be the split's {list(split.classes)}: got "
@@ -73,16 +78,19 @@ def score_part(params: Params, paths: Paths, part: ScoredPart, predictor: Predic
     ids = {name: int(split.lut[store.classes.index(name)]) for name in evaluate.object_classes}
     grounds = _grounds(store, split, part)
     headline = headline_of(grounds)
-    tally = Tally(split.classes, headline, {split.classes[i]: i for i in ids.values()}, evaluate.object_iou)
+    tally = Tally(split.classes, headline, {split.classes[i]: i for i in ids.values()}, evaluate.object_iou,
+                  split.place_of_block)
     views = []
     for ground in grounds:
         for method, network in networks.items():
-            classes_HW, _ = predict_maps(network, StorePixels(ground.scene), evaluate.tiles)
-            tally.add(ground, method, classes_HW)
+            bands = class_bands(network, ChannelPixels(StorePixels(ground.scene), recipe), evaluate.tiles)
             if method[0] == NETWORK:
-                views.append(SceneView(ground, classes_HW))
+                map_HW = scratch_array(paths.root, ground.scene.grid.shape, np.uint8)
+                bands = _kept(bands, map_HW)
+                views.append(SceneView(ground, map_HW))
+            tally.add(ground, method, bands)
         for name, baseline in baselines.items():
-            tally.add(ground, (name, 0), baseline.predict(ground.scene, ground.scored_HW))
+            tally.add(ground, (name, 0), _baseline_bands(baseline, ground))
     zones = {k: v for scene in store for k, v in scene.strata.items()}
     metrics = {"part": part, "classes": list(split.classes), "unsupported": list(split.unsupported),
                "headline": headline, **summarise(tally, part, evaluate.bootstrap, params.seed, zones)}
@@ -91,10 +99,23 @@ def score_part(params: Params, paths: Paths, part: ScoredPart, predictor: Predic
                       tally.table(part), tuple(views))
 
 
-def _networks(paths: Paths, split: Split, predictor: Predictor | None) -> dict[Method, Predictor]:
-    """The predictor that is exported and, where it is an ensemble, each of its members."""
+def _kept(bands: Iterator[tuple[Window, UInt8Array]], map_HW: UInt8Array) -> Iterator[tuple[Window, UInt8Array]]:
+    """The bands, put into a map of the whole scene in passing."""
+    for window, classes in bands:
+        map_HW[window.slices] = classes
+        yield window, classes
+
+
+def _baseline_bands(baseline: Baseline, ground: Ground) -> Iterator[tuple[Window, UInt8Array]]:
+    for window in ground.bands():
+        yield window, baseline.predict(ground.scene, window, ground.cut(*window.slices).scored_HW)
+
+
+def _networks(paths: Paths, split: Split, task: Task,
+              predictor: Predictor | None) -> tuple[dict[Method, Predictor], ChannelRecipe]:
+    """The predictor that is exported and, where it is an ensemble, each of its members; and their input channels."""
     if predictor is not None:
-        return {(NETWORK, 0): predictor}
+        return {(NETWORK, 0): predictor}, ChannelRecipe.of(task)
     from pipeline.inference.network import NetworkPredictor
     from pipeline.networks.members import load_member, member_folders
 
@@ -106,15 +127,15 @@ def _networks(paths: Paths, split: Split, predictor: Predictor | None) -> dict[M
                          "were trained with another, so held-out ground may be known to them; run `dvc repro train`")
     whole = NetworkPredictor(list(members.values()))
     if len(members) == 1:
-        return {(NETWORK, 0): whole}
+        return {(NETWORK, 0): whole}, whole.recipe
     single = {("network_member", i): NetworkPredictor([member]) for i, member in members.items()}
-    return {(NETWORK, -1): whole, **single}
+    return {(NETWORK, -1): whole, **single}, whole.recipe
 
 
 def _grounds(store: SceneStore, split: Split, part: ScoredPart) -> list[Ground]:
     """The scored side of every scene that has one."""
     grounds = [open_ground(scene, split, part) for scene in store]
-    kept = [ground for ground in grounds if ground.scored_HW.any()]
+    kept = [ground for ground in grounds if ground.scored]
     if not kept:
         raise SplitError(f"the {part} part must have pixels with data: got none in {len(store.scenes)} scenes; "
                          "run `dvc repro spatial_split` with another seed")

@@ -46,20 +46,23 @@ def summarise(tally: Tally, part: str, params: BootstrapParams, seed: int,
     """
     result: dict[str, Any] = {"truths": {}, "unscored": [], "objects": {}, "zones": {}}
     for truth, methods in tally.confusions.items():
-        blocks = sorted({block for per_block in methods.values() for block in per_block})
+        blocks = {block for per_block in methods.values() for block in per_block}
         if not blocks:
             result["unscored"].append(truth)
             continue
+        by_place = {m: tally.places(per_block) for m, per_block in methods.items()}
+        places = sorted({place for per_place in by_place.values() for place in per_place})
         rng = generator(seed, "bootstrap", part, truth)
-        resamples = Resamples.draw(blocks, params.resamples, params.confidence, rng)
-        sampled = {m: sample_scores(per_block, tally.classes, resamples) for m, per_block in methods.items()}
+        resamples = Resamples.draw(places, params.resamples, params.confidence, rng)
+        sampled = {m: sample_scores(per_place, tally.classes, resamples) for m, per_place in by_place.items()}
         result["truths"][truth] = _by_method({m: estimates(s, resamples) for m, s in sampled.items()})
         result["truths"][truth][NETWORK].update(_differences(sampled, resamples))
         pixels = sum(c.pixels for c in next(iter(methods.values())).values())
-        result["truths"][truth] |= {"pixels": pixels, "blocks": len(blocks)}
+        result["truths"][truth] |= {"pixels": pixels, "blocks": len(blocks), "places": len(places)}
     for name, matches in tally.matches.items():
         result["objects"][name] = _objects(matches, part, name, params, seed)
-    for method, counts in tally.zones.items():
+    for method, by_block in tally.zones.items():
+        counts = tally.places(by_block)
         rng = generator(seed, "bootstrap", part, "zones")
         resamples = Resamples.draw(sorted(counts), params.resamples, params.confidence, rng)
         result["zones"][_name(method)] = _zones(counts, resamples, zones, tally.classes)

@@ -1,8 +1,9 @@
 """Running counts of one part over all scenes: what every figure in metrics.json is computed from."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -10,12 +11,14 @@ import pandas as pd
 from pipeline.errors import IntegrityError
 from pipeline.evaluation.truths import Ground
 from pipeline.metrics.confusion import Confusion, CountArray, merge_blocks, per_block
-from pipeline.metrics.objects import ObjectMatch, match_objects
-from pipeline.types import IGNORE_INDEX, BoolArray, UInt8Array
+from pipeline.metrics.objects import ObjectMatch, ObjectMatcher
+from pipeline.types import IGNORE_INDEX, UInt8Array, Window
 
 #: (method, member). `network` is what export writes; of an ensemble (member -1) its members are scored as
 #: `network_member` too.
 Method = tuple[str, int]
+
+C = TypeVar("C", Confusion, CountArray)
 
 
 @dataclass
@@ -23,55 +26,69 @@ class Tally:
     """Counts by truth and method.
 
     `headline` is the truth that objects are matched with; `objects`: class name -> id of the classes whose are.
+    `place_of_block`: block -> place, for the blocks that share theirs with a block of another scene.
     """
 
     classes: Sequence[str]
     headline: str
     objects: Mapping[str, int]
     object_iou: float
+    place_of_block: Mapping[int, int] = field(default_factory=dict)
     confusions: dict[str, dict[Method, dict[int, Confusion]]] = field(default_factory=dict)
     #: method -> block -> pixels by [zone id, predicted class], shape (256, K).
     zones: dict[Method, dict[int, CountArray]] = field(default_factory=dict)
     matches: dict[str, dict[Method, ObjectMatch]] = field(default_factory=dict)
     scene_of_block: dict[int, str] = field(default_factory=dict)
 
-    def add(self, ground: Ground, method: Method, predicted_HW: UInt8Array) -> None:
-        """Count one method's map of one scene.
+    def add(self, ground: Ground, method: Method, bands: Iterable[tuple[Window, UInt8Array]]) -> None:
+        """Count one method's map of one scene, given as full-width windows with their class ids, top to bottom.
 
         Raises:
             IntegrityError: a scored pixel has no prediction.
         """
-        missing = int(np.count_nonzero(predicted_HW[ground.scored_HW] == IGNORE_INDEX))
+        missing, zones = 0, ground.scene.zones
+        names = self.objects if self.headline in ground.known else ()
+        matchers = {name: ObjectMatcher(self.object_iou) for name in names}
+        for window, predicted_HW in bands:
+            cut = ground.cut(*window.slices)
+            scored_HW = cut.scored_HW
+            block_N, predicted_N = cut.block_HW[scored_HW], predicted_HW[scored_HW]
+            missing += int(np.count_nonzero(predicted_N == IGNORE_INDEX))
+            self.scene_of_block.update({int(b): ground.scene.id for b in np.unique(block_N)})
+            for name, truth_HW in cut.truths.items():
+                counted = per_block(truth_HW[scored_HW], predicted_N, block_N, len(self.classes))
+                blocks = self.confusions.setdefault(name, {}).setdefault(method, {})
+                self.confusions[name][method] = merge_blocks(blocks, counted)
+            if zones is not None:
+                self._add_zones(method, zones[window.slices][scored_HW], predicted_N, block_N)
+            for name, matcher in matchers.items():
+                truth_HW, class_id = cut.truths[self.headline], self.objects[name]
+                known = truth_HW != IGNORE_INDEX
+                matcher.add(truth_HW == class_id, predicted_HW == class_id, scored_HW & known, cut.visible_HW & known)
         if missing:
             raise IntegrityError(f"{method[0]} must predict every valid pixel of the scored part of scene "
                                  f"{ground.scene.id}: {missing} pixels have none; check its validity mask")
-        block_N, predicted_N = ground.block_HW[ground.scored_HW], predicted_HW[ground.scored_HW]
-        self.scene_of_block.update({int(b): ground.scene.id for b in np.unique(block_N)})
-        for name, truth_HW in ground.truths.items():
-            counted = per_block(truth_HW[ground.scored_HW], predicted_N, block_N, len(self.classes))
-            blocks = self.confusions.setdefault(name, {}).setdefault(method, {})
-            self.confusions[name][method] = merge_blocks(blocks, counted)
-        if (zones_HW := ground.scene.zones) is not None:
-            self._add_zones(method, zones_HW[ground.scored_HW], predicted_N, block_N)
-        for name, class_id in self.objects.items() if self.headline in ground.truths else ():
-            self._add_objects(ground, method, name, predicted_HW == class_id, class_id)
+        for name, matcher in matchers.items():
+            by_method, match = self.matches.setdefault(name, {}), matcher.result()
+            by_method[method] = by_method[method].merge(match) if method in by_method else match
 
-    def _add_zones(self, method: Method, zone_N: UInt8Array, predicted_N: UInt8Array,
-                   block_N: CountArray) -> None:
-        ids, place_N = np.unique(block_N, return_inverse=True)
+    def _add_zones(self, method: Method, zone_N: UInt8Array, predicted_N: UInt8Array, block_N: CountArray) -> None:
+        predicted = predicted_N != IGNORE_INDEX  # a pixel without a prediction is an error soon
+        ids, place_N = np.unique(block_N[predicted], return_inverse=True)
         shape = (ids.size, 256, len(self.classes))
-        cells = np.ravel_multi_index((place_N, zone_N, predicted_N), shape)
+        cells = np.ravel_multi_index((place_N, zone_N[predicted], predicted_N[predicted]), shape)
         counts = np.bincount(cells, minlength=math.prod(shape)).reshape(shape)
-        self.zones.setdefault(method, {}).update(zip(ids.tolist(), counts, strict=True))
+        by_block = self.zones.setdefault(method, {})
+        for block, count in zip(ids.tolist(), counts, strict=True):
+            by_block[block] = by_block[block] + count if block in by_block else count
 
-    def _add_objects(self, ground: Ground, method: Method, name: str, predicted_HW: BoolArray,
-                     class_id: int) -> None:
-        truth_HW = ground.truths[self.headline]
-        known = truth_HW != IGNORE_INDEX
-        match = match_objects(truth_HW == class_id, predicted_HW, ground.scored_HW & known,
-                              ground.visible_HW & known, self.object_iou)
-        by_method = self.matches.setdefault(name, {})
-        by_method[method] = by_method[method].merge(match) if method in by_method else match
+    def places(self, by_block: Mapping[int, C]) -> dict[int, C]:
+        """Counts by place: blocks of several scenes that show one ground are added up, since resamples draw ground."""
+        result: dict[int, C] = {}
+        for block, counts in by_block.items():
+            place = self.place_of_block.get(block, block)
+            result[place] = result[place] + counts if place in result else counts
+        return dict(sorted(result.items()))
 
     def table(self, part: str) -> pd.DataFrame:
         """One row for each non-zero cell of each block's matrix; `true` and `predicted` are class ids."""

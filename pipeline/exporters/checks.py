@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from pipeline.errors import IntegrityError
-from pipeline.evaluation.truths import open_ground
+from pipeline.evaluation.truths import Ground
 from pipeline.geo.grid import Grid
-from pipeline.geo.raster_io import cog_layout, describe, open_windows, read
+from pipeline.geo.raster_io import cog_layout, describe, open_windows
 from pipeline.geo.windows import row_bands
 from pipeline.metrics.confusion import Confusion, merge_blocks, per_block
 from pipeline.params.export import ShareBounds
@@ -75,17 +75,21 @@ def map_confusions(maps: Mapping[str, Path], store: SceneStore, split: Split) ->
     """
     result: dict[str, Mapping[int, Confusion]] = {}
     for scene in store:
-        ground = open_ground(scene, split, "val")
-        predicted = read(maps[scene.id])[ground.scored_HW]
-        if missing := int(np.count_nonzero(predicted == IGNORE_INDEX)):
+        ground, missing = Ground(scene, split, "val"), 0
+        with open_windows(maps[scene.id]) as reader:
+            for window in ground.bands():
+                cut = ground.cut(*window.slices)
+                predicted = reader.read(window, [1])[0][cut.scored_HW]
+                missing += int(np.count_nonzero(predicted == IGNORE_INDEX))
+                for name, truth in cut.truths.items():
+                    blocks = cut.block_HW[cut.scored_HW]
+                    counted = per_block(truth[cut.scored_HW], predicted, blocks, len(split.classes))
+                    result[name] = merge_blocks(result.get(name, {}), counted)
+        if missing:
             raise IntegrityError(
                 f"map {maps[scene.id].name} must have a class at every valid pixel of the val part: "
                 f"{missing} pixels have none; run `dvc repro --force evaluate export`"
             )
-        blocks = ground.block_HW[ground.scored_HW]
-        for name, truth in ground.truths.items():
-            counted = per_block(truth[ground.scored_HW], predicted, blocks, len(split.classes))
-            result[name] = merge_blocks(result.get(name, {}), counted)
     return result
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.exporters.qgis_style import write_style
 from pipeline.geo.raster_io import create, write_cog
-from pipeline.inference.mosaic import decide, valid_pixels
+from pipeline.inference.mosaic import decide
 from pipeline.inference.tiles import PixelSource, predict
 from pipeline.params.evaluate import TileParams
 from pipeline.types import IGNORE_INDEX, FloatArray, Predictor, UInt8Array
@@ -80,7 +80,7 @@ def write_maps(
             ) as writer,
         ):
             for window, probs in predict(predictor, source, tiles):
-                classes, confidence = decide(probs, valid_pixels(source, window))
+                classes, confidence = decide(probs, source.valid(window))
                 counts += np.bincount(classes.ravel(), minlength=256)
                 class_writer.write(classes, window)
                 writer.write(percent(confidence), window)

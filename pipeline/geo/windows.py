@@ -11,6 +11,11 @@ def row_bands(height: int, width: int, rows: int) -> Iterator[Window]:
         yield Window(row, 0, min(rows, height - row), width)
 
 
+def flat_bands(height: int, width: int, pixels: int, rows: int = 256) -> Iterator[Window]:
+    """Row bands of at most `rows` rows, of fewer where a band would have more than about `pixels` pixels."""
+    return row_bands(height, width, max(1, min(rows, pixels // width)))
+
+
 def tile_starts(length: int, size: int, overlap: int) -> list[int]:
     """First pixels of tiles of `size` along an axis; the last tile is moved back inside, so overlaps vary there only.
 

@@ -1,4 +1,6 @@
-"""Whole-scene maps in memory, for scoring and figures."""
+"""Stitched maps, as they leave the tiles: class ids and confidence from probabilities."""
+
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -16,15 +18,7 @@ def decide(probs_KHW: FloatArray, valid_HW: BoolArray) -> tuple[UInt8Array, Floa
     return classes, confidence
 
 
-def valid_pixels(source: PixelSource, window: Window) -> BoolArray:
-    """Where every band of a window has data, boolean HW."""
-    return np.asarray(~np.isnan(source.read(window)).any(axis=0), dtype=np.bool_)
-
-
-def predict_maps(predictor: Predictor, source: PixelSource, tiles: TileParams) -> tuple[UInt8Array, FloatArray]:
-    """Class map (uint8 HW, 255 where invalid) and confidence map (float32 HW, NaN where invalid) of a whole scene."""
-    classes = np.full(source.grid.shape, IGNORE_INDEX, dtype=np.uint8)
-    confidence = np.full(source.grid.shape, np.nan, dtype=np.float32)
+def class_bands(predictor: Predictor, source: PixelSource, tiles: TileParams) -> Iterator[tuple[Window, UInt8Array]]:
+    """Full-width windows from top to bottom with their class ids (uint8 HW, 255 where invalid)."""
     for window, probs in predict(predictor, source, tiles):
-        classes[window.slices], confidence[window.slices] = decide(probs, valid_pixels(source, window))
-    return classes, confidence
+        yield window, decide(probs, source.valid(window))[0]

@@ -14,7 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
+from pipeline.metrics.confusion import CountArray
 from pipeline.types import AnyArray, BoolArray
 
 _EIGHT = np.ones((3, 3), dtype=np.int8)
@@ -38,36 +41,104 @@ class ObjectMatch:
                            self.false + other.false)
 
 
-def match_objects(truth_HW: BoolArray, predicted_HW: BoolArray, part_HW: BoolArray, visible_HW: BoolArray,
-                  min_iou: float) -> ObjectMatch:
-    """Match the objects of one class.
+class ObjectMatcher:
+    """Matches the objects of one class in one scene, shown from top to bottom in bands of full rows.
 
-    Args:
-        truth_HW: pixels whose true class is the one in question.
-        predicted_HW: pixels predicted as that class.
-        part_HW: scored pixels (in the part, valid, truth known).
-        visible_HW: pixels whose truth may be looked at; must hold wherever `part_HW` does.
-        min_iou: least intersection over union of a match, above 0.
+    What it keeps grows with the objects, not with the pixels.
     """
-    true_ids, true_n = ndimage.label(truth_HW & visible_HW, structure=_EIGHT)
-    predicted_ids, predicted_n = ndimage.label(predicted_HW & part_HW, structure=_EIGHT)
-    whole = np.bincount(true_ids.ravel(), minlength=true_n + 1)
-    true_in, predicted_in = true_ids[part_HW].astype(np.int64), predicted_ids[part_HW].astype(np.int64)
-    true_area = np.bincount(true_in, minlength=true_n + 1)
-    predicted_area = np.bincount(predicted_in, minlength=predicted_n + 1)
-    true_hit, predicted_hit = _matched_pairs(true_in, predicted_in, true_area, predicted_area, min_iou)
-    counted = 2 * true_area > whole
-    counted[0] = False
-    found = np.zeros(true_n + 1, dtype=np.bool_)
-    found[true_hit] = True
-    return ObjectMatch(found[counted], int(predicted_n), int(predicted_n - np.unique(predicted_hit).size))
+
+    def __init__(self, min_iou: float) -> None:
+        """`min_iou`: least intersection over union of a match, above 0."""
+        self._min_iou = min_iou
+        self._true, self._predicted = _Areas(), _Areas()
+        self._whole: list[CountArray] = []
+        self._true_area: list[CountArray] = []
+        self._predicted_area: list[CountArray] = []
+        #: Rows: piece of a truth object, piece of a predicted object, pixels in both.
+        self._shared: list[CountArray] = []
+
+    def add(self, truth_HW: BoolArray, predicted_HW: BoolArray, part_HW: BoolArray, visible_HW: BoolArray) -> None:
+        """Show the next band.
+
+        Args:
+            truth_HW: pixels whose true class is the one in question.
+            predicted_HW: pixels predicted as that class.
+            part_HW: scored pixels (in the part, valid, truth known).
+            visible_HW: pixels whose truth may be looked at; must hold wherever `part_HW` does.
+        """
+        true_HW, true_before = self._true.add(truth_HW & visible_HW)
+        called_HW, predicted_before = self._predicted.add(predicted_HW & part_HW)
+        true_n, predicted_n = self._true.count - true_before + 1, self._predicted.count - predicted_before + 1
+        true_in, predicted_in = true_HW[part_HW].astype(np.int64), called_HW[part_HW].astype(np.int64)
+        self._whole.append(np.bincount(true_HW.ravel(), minlength=true_n)[1:])
+        self._true_area.append(np.bincount(true_in, minlength=true_n)[1:])
+        self._predicted_area.append(np.bincount(predicted_in, minlength=predicted_n)[1:])
+        both = (true_in > 0) & (predicted_in > 0)
+        pairs, shared = np.unique(true_in[both] * predicted_n + predicted_in[both], return_counts=True)
+        true, predicted = np.divmod(pairs, predicted_n)
+        self._shared.append(np.stack([true + true_before, predicted + predicted_before, shared]))
+
+    def result(self) -> ObjectMatch:
+        """The outcome over all bands shown; truth objects in the order of their first pixels."""
+        true_of, predicted_of = self._true.objects(), self._predicted.objects()
+        whole, true_area = _summed(true_of, self._whole), _summed(true_of, self._true_area)
+        predicted_area = _summed(predicted_of, self._predicted_area)
+        pieces = np.concatenate(self._shared, axis=1) if self._shared else np.zeros((3, 0), dtype=np.int64)
+        true_hit, predicted_hit = _matched_pairs(true_of[pieces[0]], predicted_of[pieces[1]], pieces[2], true_area,
+                                                 predicted_area, self._min_iou)
+        counted = 2 * true_area > whole
+        counted[0] = False
+        found = np.zeros(len(whole), dtype=np.bool_)
+        found[true_hit] = True
+        predicted_n = len(predicted_area) - 1
+        return ObjectMatch(found[counted], predicted_n, int(predicted_n - np.unique(predicted_hit).size))
 
 
-def _matched_pairs(true_in: AnyArray, predicted_in: AnyArray, true_area: AnyArray, predicted_area: AnyArray,
-                   min_iou: float) -> tuple[AnyArray, AnyArray]:
-    """Ids of truth and predicted objects of every pair with enough overlap."""
-    both = (true_in > 0) & (predicted_in > 0)
-    pairs, shared = np.unique(true_in[both] * len(predicted_area) + predicted_in[both], return_counts=True)
+class _Areas:
+    """Connected areas over bands: each band's pieces are numbered on from 1, and joined to those of the row above."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._joins: list[AnyArray] = []
+        self._last: AnyArray = np.zeros(0, dtype=np.int64)
+
+    def add(self, mask_HW: BoolArray) -> tuple[AnyArray, int]:
+        """Pieces of a band numbered from 1, int32 HW (0 = none), and the number of pieces before it."""
+        before = self.count
+        pieces_HW, found = ndimage.label(mask_HW, structure=_EIGHT)
+        first, last = (np.where(row > 0, row.astype(np.int64) + before, 0) for row in (pieces_HW[0], pieces_HW[-1]))
+        if before:
+            for above, below in ((self._last, first), (self._last[1:], first[:-1]), (self._last[:-1], first[1:])):
+                meet = (above > 0) & (below > 0)
+                self._joins.append(np.unique(np.stack([above[meet], below[meet]]), axis=1))
+        self._last = last
+        self.count += int(found)
+        return pieces_HW, before
+
+    def objects(self) -> AnyArray:
+        """Object of each piece, from 1 in the order of their first pixels; index 0 (no piece) is object 0."""
+        joins = np.concatenate([np.zeros((2, 0), dtype=np.int64), *self._joins], axis=1)
+        links = coo_array((np.ones(joins.shape[1]), (joins[0], joins[1])), shape=(self.count + 1, self.count + 1))
+        _, component = connected_components(links, directed=False)
+        _, first_piece, place = np.unique(component, return_index=True, return_inverse=True)
+        rank = np.empty(len(first_piece), dtype=np.int64)
+        rank[np.argsort(first_piece)] = np.arange(len(first_piece))
+        return rank[place]
+
+
+def _summed(object_of: AnyArray, pieces: list[CountArray]) -> CountArray:
+    """Pixels of each object, from those of its pieces; index 0 is no object."""
+    sums: CountArray = np.zeros(int(object_of.max()) + 1, dtype=np.int64)
+    np.add.at(sums, object_of[1:], np.concatenate([np.zeros(0, dtype=np.int64), *pieces]))
+    return sums
+
+
+def _matched_pairs(true: AnyArray, predicted: AnyArray, pixels: AnyArray, true_area: CountArray,
+                   predicted_area: CountArray, min_iou: float) -> tuple[AnyArray, AnyArray]:
+    """Truth and predicted object of every pair with enough overlap, from the pixels their pieces share."""
+    pairs, place = np.unique(true * len(predicted_area) + predicted, return_inverse=True)
+    shared = np.zeros(len(pairs), dtype=np.int64)
+    np.add.at(shared, place, pixels)
     true, predicted = np.divmod(pairs, len(predicted_area))
     union = true_area[true] + predicted_area[predicted] - shared
     enough = shared >= min_iou * union

@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from pipeline.evaluation.part import PartScores, SceneView
+from pipeline.evaluation.truths import Ground
 from pipeline.reporting.figure_style import (
     ACCENT,
     INK,
@@ -28,7 +29,7 @@ from pipeline.reporting.figure_style import (
     rgb,
     save,
     show,
-    thinned,
+    thinning,
 )
 from pipeline.types import IGNORE_INDEX, BoolArray
 
@@ -56,16 +57,17 @@ def _legend(scores: PartScores) -> dict[str, str]:
 
 def draw_overview(scores: PartScores, view: SceneView, path: Path) -> None:
     """RGB, labels, reference (if there is one), prediction, and errors with the scored part outlined."""
-    ground, headline = view.ground, scores.headline if scores.headline in view.ground.truths else "refined"
-    valid = thinned(ground.scene.valid) == 1
-    scored = thinned(ground.scored_HW)
-    image = rgb(thinned(ground.scene.image), ground.scene.bands, valid)
+    ground, step = view.ground, thinning(view.predicted_HW.shape)
+    cut, predicted = ground.cut(step, step), view.predicted_HW[step, step]
+    scored, valid = cut.scored_HW, ground.scene.valid[step, step] == 1
+    headline = scores.headline if scores.headline in cut.truths else "refined"
+    image = rgb(ground.scene.image[step, step], ground.scene.bands, valid)
     panels = [("Scene, bands stretched 2 to 98 %", image),
-              ("Refined labels", class_image(thinned(ground.truths["refined"]), scores.colors))]
-    if "reference" in ground.truths:
-        panels.append(("Reference", class_image(thinned(ground.truths["reference"]), scores.colors)))
-    panels.append(("Prediction", class_image(thinned(view.predicted_HW), scores.colors)))
-    truth, predicted = thinned(ground.truths[headline]), thinned(view.predicted_HW)
+              ("Refined labels", class_image(cut.truths["refined"], scores.colors))]
+    if "reference" in cut.truths:
+        panels.append(("Reference", class_image(cut.truths["reference"], scores.colors)))
+    panels.append(("Prediction", class_image(predicted, scores.colors)))
+    truth = cut.truths[headline]
     counted = scored & (truth != IGNORE_INDEX)
     state = np.where(counted, (truth != predicted).astype(np.uint8), IGNORE_INDEX).astype(np.uint8)
     panels.append((f"Errors against {_truth_name(headline)} in {scores.part}",
@@ -117,17 +119,17 @@ def draw_worst_blocks(scores: PartScores, path: Path) -> None:
     for col, block in enumerate(chosen.itertuples()):
         view = views[str(block.scene)]
         ground = view.ground
-        inside = np.asarray(ground.block_HW == block.block)
-        crop = _crop(inside)
-        valid = ground.scene.valid[crop] == 1
+        crop = _crop(ground, int(block.block))
+        cut, valid = ground.cut(*crop), ground.scene.valid[crop] == 1
+        inside = np.asarray(cut.block_HW == block.block)
         images = [rgb(ground.scene.image[crop], ground.scene.bands, valid),
-                  class_image(ground.truths[scores.headline][crop], scores.colors),
+                  class_image(cut.truths[scores.headline], scores.colors),
                   class_image(view.predicted_HW[crop], scores.colors)]
         titles = [f"{block.scene}, block {block.block}\n{block.accuracy:.0%} of {block.pixels:,} px right",
                   _truth_name(scores.headline).capitalize(), "Prediction"]
         for row, (image, title) in enumerate(zip(images, titles, strict=True)):
             show(axes[row][col], image, title)
-            _outline(axes[row][col], inside[crop], "white" if row == 0 else INK)
+            _outline(axes[row][col], inside, "white" if row == 0 else INK)
     for unused in range(len(chosen), max(len(chosen), 2)):
         for line in axes:
             line[unused].set_axis_off()
@@ -136,16 +138,22 @@ def draw_worst_blocks(scores: PartScores, path: Path) -> None:
     save(figure, path)
 
 
-def _crop(block_HW: BoolArray) -> tuple[slice, slice]:
+def _crop(ground: Ground, block: int) -> tuple[slice, slice]:
     """Rows and columns of a block with a margin; at the scene's edge the window moves inside."""
-    slices = []
-    for axis in (0, 1):
-        length = block_HW.shape[axis]
-        places = np.flatnonzero(block_HW.any(axis=1 - axis))
-        size = min(int(places[-1] - places[0]) + 1 + 2 * _MARGIN_PX, length)
-        start = min(max(0, int(places[0]) - _MARGIN_PX), length - size)
-        slices.append(slice(start, start + size))
-    return slices[0], slices[1]
+    block_HW, rows, cols = ground.split.block_map(ground.scene.id), set[int](), set[int]()
+    for band in ground.bands():
+        found = np.argwhere(block_HW[band.slices] == block)
+        if len(found):
+            rows |= {band.row + int(found[0, 0]), band.row + int(found[-1, 0])}
+            cols |= {int(found[:, 1].min()), int(found[:, 1].max())}
+    height, width = block_HW.shape
+    return _with_margin(min(rows), max(rows), height), _with_margin(min(cols), max(cols), width)
+
+
+def _with_margin(first: int, last: int, length: int) -> slice:
+    size = min(last - first + 1 + 2 * _MARGIN_PX, length)
+    start = min(max(0, first - _MARGIN_PX), length - size)
+    return slice(start, start + size)
 
 
 def draw_confusion(scores: PartScores, path: Path) -> None:

@@ -51,10 +51,15 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(path, metadata={"Software": None})
 
 
+def thinning(shape: tuple[int, ...]) -> slice:
+    """Every n-th row (and column) of a raster of that height and width, so that the longest side fits a figure."""
+    return slice(None, None, max(1, -(-max(shape[:2]) // _LONGEST_PX)))
+
+
 def thinned(array_HW: AnyArray) -> AnyArray:
     """Every n-th row and column, so that the longest side fits a figure."""
-    step = max(1, -(-max(array_HW.shape[:2]) // _LONGEST_PX))
-    return array_HW[::step, ::step]
+    every = thinning(array_HW.shape)
+    return array_HW[every, every]
 
 
 def rgb(image_HWB: AnyArray, bands: Sequence[str], valid_HW: BoolArray) -> AnyArray:

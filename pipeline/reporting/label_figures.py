@@ -1,7 +1,7 @@
 """What refinement did: label IoU against the truth before and after, the ledger in numbers, outlines on the scene.
 
 Scores count pixels that carry a label and a known truth; with sparse or ignored ground their number differs between
-before and after and is given beside them. Shape legend: H rows, W columns, B bands.
+before and after and is given beside them.
 """
 
 import math
@@ -16,6 +16,7 @@ import pandas as pd
 from affine import Affine
 from matplotlib.axes import Axes
 
+from pipeline.fanout import fan_out
 from pipeline.geo import raster_io
 from pipeline.geo.grid import Grid
 from pipeline.geo.nodata import has_data
@@ -24,49 +25,53 @@ from pipeline.metrics.scores import iou_of, macro_iou_of
 from pipeline.params.task import Task
 from pipeline.paths import write_json
 from pipeline.reporting.figure_style import color_legend, new_figure, readable, rgb, save, show
-from pipeline.scenes.rasterize import burn_classes, fill_value, read_truth
+from pipeline.reporting.label_changes import Comparison, compare
+from pipeline.scenes.burnt import LabelSet, fill_value
 from pipeline.sources.catalog import Catalog
-from pipeline.types import AnyArray, BoolArray, UInt8Array, Window
+from pipeline.types import AnyArray, Window
 
-#: Longest side of a scene in a figure, and side of the detail, in pixels.
+#: Longest side of a scene in a figure, pixels.
 _LONGEST_PX = 1000
-_DETAIL_PX = 160
+
+#: Outlines drawn in one picture; of more, the largest: what is smaller is less than a dot there.
+_MOST_OUTLINES = 4000
 
 
 @dataclass(frozen=True)
-class LabelMaps:
-    """One scene's labels before and after, and its truth if there is one: class ids HW, 255 = none."""
+class _SceneJob:
+    """One scene's figure."""
 
-    before: UInt8Array
-    after: UInt8Array
-    truth: UInt8Array | None
+    scene: Path
+    figure: Path
+    labels: LabelSet
+    reference: Path
+    task: Task
 
 
 def write_report(folder: Path, raw_folder: Path, catalog: Catalog, task: Task, unrefined: gpd.GeoDataFrame,
                  refined: gpd.GeoDataFrame, ledger: pd.DataFrame) -> dict[str, Any]:
     """Write metrics.json and outlines_<scene>.png for each scene; returns the metrics."""
     fill = fill_value(catalog.coverage, task.background, task.class_names)
+    labels, reference = LabelSet(refined, unrefined, task.class_names, fill), raw_folder / "reference"
+    paths = [raw_folder / scene.file for scene in catalog.scenes]
+    jobs = [_SceneJob(path, folder / f"outlines_{scene.id}.png",
+                      labels.of_scene(scene.id, raster_io.describe(path).grid), reference, task)
+            for scene, path in zip(catalog.scenes, paths, strict=True)]
     before = after = Confusion.empty(len(task.classes))
-    for scene in catalog.scenes:
-        path = raw_folder / scene.file
-        own = refined[refined["scene"] == scene.id]
-        maps = label_maps(path, unrefined, own, raw_folder / "reference", task.class_names, fill)
-        if maps.truth is not None:
-            before = before.merge(Confusion.of(maps.truth, maps.before, len(task.classes)))
-            after = after.merge(Confusion.of(maps.truth, maps.after, len(task.classes)))
-        outline_figure(folder / f"outlines_{scene.id}.png", path, maps, fill, unrefined, own, task)
+    for found in fan_out(_scene_report, jobs, "outlines"):
+        if found.before is not None and found.after is not None:
+            before, after = before.merge(found.before), after.merge(found.after)
     agreement = {"before": _scores(before, task), "after": _scores(after, task)} if catalog.reference else {}
     metrics = {**ledger_numbers(ledger), **({"truth": agreement} if agreement else {})}
     write_json(folder / "metrics.json", metrics)
     return metrics
 
 
-def label_maps(scene: Path, unrefined: gpd.GeoDataFrame, refined: gpd.GeoDataFrame, reference: Path,
-               classes: Sequence[str], fill: int) -> LabelMaps:
-    """Both label sets and the truth on the scene's own grid."""
-    grid = raster_io.describe(scene).grid
-    return LabelMaps(burn_classes(unrefined, grid, classes, fill), burn_classes(refined, grid, classes, fill),
-                     read_truth(reference, grid, classes))
+def _scene_report(job: _SceneJob) -> Comparison:
+    """Draw the scene's figure."""
+    found = compare(job.labels, raster_io.describe(job.scene).grid, job.reference)
+    outline_figure(job.figure, job.scene, found, job.labels.unrefined, job.labels.refined, job.task)
+    return found
 
 
 def ledger_numbers(ledger: pd.DataFrame) -> dict[str, Any]:
@@ -93,46 +98,28 @@ def _plain(value: Any) -> float | None:
     return None if math.isnan(value) else round(float(value), 6)
 
 
-def outline_figure(path: Path, scene: Path, maps: LabelMaps, fill: int, unrefined: gpd.GeoDataFrame,
+def outline_figure(path: Path, scene: Path, found: Comparison, unrefined: gpd.GeoDataFrame,
                    refined: gpd.GeoDataFrame, task: Task) -> None:
     """The scene with its outlines before and after, whole and in the detail where outlines changed most."""
     grid = raster_io.describe(scene).grid
-    chosen, words = _worth_a_look(maps, fill)
-    whole, detail = Window(0, 0, grid.height, grid.width), busiest_window(chosen)
+    whole = Window(0, 0, grid.height, grid.width)
     colors = {c.name: c.color for c in task.classes}
     figure = new_figure(11, 11 * _aspect(grid))
-    for row, window in zip(figure.subplots(2, 2, squeeze=False), (whole, detail), strict=True):
+    for row, window in zip(figure.subplots(2, 2, squeeze=False), (whole, found.detail), strict=True):
         image, view = _picture(scene, grid, window, task.bands)
         for axes, (title, frame) in zip(row, (("before", unrefined), ("after", refined)), strict=True):
-            show(axes, image, f"labels {title}, {'whole scene' if window == whole else words}")
-            _draw(axes, frame, view, colors)
+            drawn = _draw(axes, frame, view, colors)
+            where = "whole scene" if window == whole else found.reason
+            show(axes, image, f"labels {title}, {where}" + ("" if drawn else f" (largest {_MOST_OUTLINES:,} outlines)"))
+            axes.set_xlim(-0.5, view.width - 0.5)
+            axes.set_ylim(view.height - 0.5, -0.5)
     present = [name for name in colors if name in set(unrefined["class"]) | set(refined["class"])]
     color_legend(figure, {readable(name): colors[name] for name in present})
     save(figure, path)
 
 
-def _worth_a_look(maps: LabelMaps, fill: int) -> tuple[BoolArray, str]:
-    """Pixels within outlines that changed, else any that changed, else those with a label; and what they are."""
-    changed: BoolArray = maps.before != maps.after
-    within: BoolArray = changed & (maps.before != fill)
-    if within.any():
-        return within, "where outlines changed most"
-    labelled: BoolArray = maps.after != fill
-    return (changed, "where labels changed most") if changed.any() else (labelled, "unchanged, where most is labelled")
-
-
 def _aspect(grid: Grid) -> float:
     return min(max((0.5 * grid.height / grid.width + 0.5), 0.6), 1.4)
-
-
-def busiest_window(changed_HW: BoolArray) -> Window:
-    """The square window (of a fixed raster of windows) with most changed pixels."""
-    height, width = changed_HW.shape
-    size = min(_DETAIL_PX, height, width)
-    rows, cols = height // size, width // size
-    counts = changed_HW[: rows * size, : cols * size].reshape(rows, size, cols, size).sum(axis=(1, 3))
-    row, col = divmod(int(counts.argmax()), cols)
-    return Window(row * size, col * size, size, size)
 
 
 def _picture(scene: Path, grid: Grid, window: Window, bands: Sequence[str]) -> tuple[AnyArray, Grid]:
@@ -149,16 +136,20 @@ def _picture(scene: Path, grid: Grid, window: Window, bands: Sequence[str]) -> t
     return rgb(pixels, list(bands), valid), view
 
 
-def _draw(axes: Axes, frame: gpd.GeoDataFrame, view: Grid, colors: Mapping[str, str]) -> None:
-    """Outlines in their class's colour, in pixels of the view; ignored ground is dashed white."""
-    inverse = ~view.transform
+def _draw(axes: Axes, frame: gpd.GeoDataFrame, view: Grid, colors: Mapping[str, str]) -> bool:
+    """Outlines in their class's colour, in pixels of the view, ignored ground dashed white; False if too many."""
+    inverse, frame = ~view.transform, frame.reset_index(drop=True)
     pixels = frame.geometry.to_crs(view.crs).affine_transform([inverse.a, inverse.b, inverse.d, inverse.e,
                                                                inverse.c - 0.5, inverse.f - 0.5])
-    for name in sorted(set(frame["class"])):
-        pixels[frame["class"].to_numpy() == name].boundary.plot(
+    box = pixels.bounds
+    seen = (box["maxx"] > -1) & (box["maxy"] > -1) & (box["minx"] < view.width) & (box["miny"] < view.height)
+    extent = np.maximum(box["maxx"] - box["minx"], box["maxy"] - box["miny"])[seen]
+    chosen = extent.sort_values(ascending=False, kind="stable").index[:_MOST_OUTLINES].sort_values()
+    names = frame["class"].loc[chosen]
+    for name in sorted(set(names)):
+        pixels.loc[chosen][names == name].boundary.plot(
             ax=axes, color=colors.get(name, "#ffffff"), linewidth=0.9, linestyle="-" if name in colors else "--",
             aspect=None)  # the image's, not one by latitude: these are pixels
-    axes.set_xlim(-0.5, view.width - 0.5)
-    axes.set_ylim(view.height - 0.5, -0.5)
     axes.set_xlabel("")
     axes.set_ylabel("")
+    return len(chosen) == len(extent)

@@ -1,15 +1,18 @@
 """Write the scene store: image, labels, weights and reference of a scene on one grid, as memory-mappable GeoTIFFs.
 
+A scene is worked on in bands of rows, so memory does not grow with it.
+
 Shape legend: H rows, W columns, B bands.
 """
 
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import geopandas as gpd
 import numpy as np
 from affine import Affine
 
@@ -17,30 +20,27 @@ from pipeline.errors import SceneError
 from pipeline.geo import raster_io
 from pipeline.geo.grid import Grid
 from pipeline.geo.nodata import fitting_nodata, has_data
-from pipeline.geo.vector_io import burn, read_vectors
-from pipeline.geo.windows import row_bands
 from pipeline.params.rasterize import RasterizeParams
 from pipeline.paths import write_json
-from pipeline.types import IGNORE_INDEX, AnyArray, FloatArray, UInt8Array, Window
-
-_ROWS = 256
-_IGNORE = "ignore"
+from pipeline.scenes.boundary import halo_px, ramp
+from pipeline.scenes.burnt import BurntLabels, LabelSet, ReadClasses, open_nearest, open_truth, scene_bands
+from pipeline.types import IGNORE_INDEX, AnyArray, BoolArray, FloatArray, UInt8Array, Window
 
 
 @dataclass(frozen=True)
-class LabelSet:
-    """Labels of all scenes. Columns: class; in `refined` also confidence and scene. `fill` is outside them."""
+class StoreJob:
+    """What writing one scene needs; small enough to be sent to another process."""
 
-    refined: gpd.GeoDataFrame
-    unrefined: gpd.GeoDataFrame
-    classes: tuple[str, ...]
-    #: Class id of ground outside the labels: the background's where they are exhaustive, 255 where sparse.
-    fill: int
-
-
-def fill_value(coverage: str, background: str, classes: Sequence[str]) -> int:
-    """What ground outside the labels is: the background where they are declared exhaustive, else unknown."""
-    return list(classes).index(background) if coverage == "exhaustive" and background else IGNORE_INDEX
+    #: The raw scene; its stem is its id.
+    source: Path
+    #: Where its rasters go.
+    folder: Path
+    labels: LabelSet
+    #: The folder of truth.tif or truth.gpkg and strata.tif; need not exist.
+    reference: Path
+    #: The task's bands, the order in the store.
+    bands: tuple[str, ...]
+    params: RasterizeParams
 
 
 def target_grid(grid: Grid, resolution: float) -> Grid:
@@ -65,62 +65,79 @@ def target_grid(grid: Grid, resolution: float) -> Grid:
     return Grid(grid.crs_wkt, Affine(resolution, 0, left, 0, -resolution, top), height, width)
 
 
-def store_scene(source: Path, folder: Path, labels: LabelSet, reference: Path, bands: tuple[str, ...],
-                params: RasterizeParams) -> dict[str, Any]:
-    """Write one scene of the store; returns its entry in the manifest.
+def jobs_of(sources: Sequence[Path], out: Path, labels: LabelSet, reference: Path, bands: tuple[str, ...],
+            params: RasterizeParams) -> list[StoreJob]:
+    """One job a scene, each with the labels it may need.
 
     Args:
-        source: the raw scene; its stem is its id.
-        folder: where its rasters go.
-        labels: refined and unrefined labels, in any CRS.
-        reference: the folder of truth.tif or truth.gpkg and strata.tif; need not exist.
-        bands: the task's bands, the order in the store.
-        params: resolution and resampling.
+        sources: raw scenes.
+        out: the store's folder.
+        labels: refined and unrefined labels of all scenes, in any CRS.
+        reference: see `StoreJob`.
+        bands: the task's.
+        params: grid, resampling and weights.
     """
-    grid = target_grid(raster_io.describe(source).grid, params.resolution)
-    valid = _write_image(source, folder, grid, bands, params)
-    refined = labels.refined[labels.refined["scene"] == source.stem]
-    label_maps = {
-        "labels": burn_classes(refined, grid, labels.classes, labels.fill, params.all_touched),
-        "labels_raw": burn_classes(labels.unrefined, grid, labels.classes, labels.fill, params.all_touched),
-    }
-    truth = read_truth(reference, grid, labels.classes)
-    if truth is not None:
-        label_maps["reference"] = truth
-    for name, ids in label_maps.items():
-        ids[valid == 0] = IGNORE_INDEX
-        raster_io.write(folder / f"{name}.tif", ids, grid, ["class"], IGNORE_INDEX)
-    weight = burn_confidence(refined, grid, params.all_touched)
-    weight[label_maps["labels"] == IGNORE_INDEX] = 0
-    raster_io.write(folder / "weight.tif", weight, grid, ["weight"])
-    if (reference / "strata.tif").exists():
-        zones = _on_grid(reference / "strata.tif", grid, 0)
-        raster_io.write(folder / "strata.tif", zones, grid, ["zone"], 0)
-    return {"grid": grid.to_dict(), "dtype": raster_io.describe(folder / "image.tif").dtype, "crs_name": grid.crs_name}
+    if labels.fill == IGNORE_INDEX and params.background_weight != 1:
+        warnings.warn(f"rasterize.background_weight={params.background_weight:g} has no effect: ground outside sparse "
+                      "outlines has no label; set it to 1", stacklevel=2)
+    grids = {source: raster_io.describe(source).grid for source in sources}
+    return [StoreJob(source, out / source.stem, labels.of_scene(source.stem, grids[source]), reference, bands, params)
+            for source in sources]
 
 
-def burn_classes(frame: gpd.GeoDataFrame, grid: Grid, classes: Sequence[str], fill: int,
-                 all_touched: bool = False) -> UInt8Array:
-    """Class ids of polygons in any CRS, shape HW; later polygons lie on top, "ignore" burns 255."""
-    ids = {**{name: i for i, name in enumerate(classes)}, _IGNORE: IGNORE_INDEX}
-    shapes = frame.geometry.to_crs(grid.crs)
-    return burn(list(shapes), [ids[name] for name in frame["class"]], grid, fill, all_touched)
+def store_scene(job: StoreJob) -> dict[str, Any]:
+    """Write one scene of the store; returns its entry in the manifest.
+
+    Raises:
+        SceneError: the resolution does not suit the scene, or GDAL cannot read it.
+    """
+    grid, labels = target_grid(raster_io.describe(job.source).grid, job.params.resolution), job.labels
+    touched = job.params.all_touched
+    refined = BurntLabels.of(labels.refined, grid, labels.classes, labels.fill, touched, job.params.background_weight)
+    unrefined = BurntLabels.of(labels.unrefined, grid, labels.classes, labels.fill, touched)
+    with ExitStack() as stack:
+        image = stack.enter_context(_image_bands(job, grid))
+        truth = stack.enter_context(open_truth(job.reference, grid, labels.classes))
+        writers: dict[str, raster_io.RasterWriter] = {}
+
+        def put(name: str, pixels: AnyArray, window: Window, band: str = "class", nodata: float | None = None) -> None:
+            if name not in writers:
+                raster = raster_io.create(job.folder / f"{name}.tif", grid, pixels.dtype, [band], nodata)
+                writers[name] = stack.enter_context(raster)
+            writers[name].write(pixels, window)
+
+        zones: ReadClasses | None = None
+        if (job.reference / "strata.tif").exists():
+            zones = stack.enter_context(open_nearest(job.reference / "strata.tif", grid, 0))
+        for window, valid in image:
+            put("valid", valid.astype(np.uint8), window, "valid")
+            classes, weight = _labels_and_weight(refined, grid, window, job.params.boundary_ramp_m)
+            classes[~valid] = IGNORE_INDEX
+            weight[classes == IGNORE_INDEX] = 0
+            put("labels", classes, window, nodata=IGNORE_INDEX)
+            put("weight", weight, window, "weight")
+            others = {"labels_raw": unrefined.classes, **({"reference": truth} if truth else {})}
+            for name, read in others.items():
+                ids = read(window)
+                ids[~valid] = IGNORE_INDEX
+                put(name, ids, window, nodata=IGNORE_INDEX)
+            if zones:
+                put("strata", zones(window), window, "zone", 0)
+    return {"grid": grid.to_dict(), "dtype": raster_io.describe(job.folder / "image.tif").dtype,
+            "crs_name": grid.crs_name}
 
 
-def burn_confidence(frame: gpd.GeoDataFrame, grid: Grid, all_touched: bool = False) -> FloatArray:
-    """Confidence of polygons to two decimals, float32 HW; 1 outside them."""
-    percent = (frame["confidence"] * 100).round().astype(int)
-    burnt = burn(list(frame.geometry.to_crs(grid.crs)), list(percent), grid, 100, all_touched)
-    return np.divide(burnt, np.float32(100), dtype=np.float32)
-
-
-def read_truth(reference: Path, grid: Grid, classes: Sequence[str]) -> UInt8Array | None:
-    """Class ids of the independent reference on a grid (nearest), 255 = unknown; None where there is none."""
-    if (reference / "truth.tif").exists():
-        return _on_grid(reference / "truth.tif", grid, IGNORE_INDEX)
-    if (reference / "truth.gpkg").exists():
-        return burn_classes(read_vectors(reference / "truth.gpkg", "truth"), grid, classes, IGNORE_INDEX)
-    return None
+def _labels_and_weight(refined: BurntLabels, grid: Grid, window: Window,
+                       ramp_m: float) -> tuple[UInt8Array, FloatArray]:
+    """Refined class ids and their weight: the polygon's confidence (or the background's weight) times the ramp."""
+    if ramp_m == 0:
+        return refined.classes_and_weights(window)
+    halo = halo_px(grid.ground_pixel_m, ramp_m)
+    top, bottom = max(0, window.row - halo), min(grid.height, window.row + window.height + halo)
+    classes, weight = refined.classes_and_weights(Window(top, 0, bottom - top, grid.width))
+    weight *= ramp(classes, grid.ground_pixel_m, ramp_m)
+    own = slice(window.row - top, window.row - top + window.height)
+    return classes[own], weight[own]
 
 
 def write_manifest(folder: Path, bands: Sequence[str], classes: Sequence[str], coverage: str, strata: Mapping[str, str],
@@ -131,37 +148,33 @@ def write_manifest(folder: Path, bands: Sequence[str], classes: Sequence[str], c
     write_json(folder / "manifest.json", manifest)
 
 
-def _write_image(source: Path, folder: Path, grid: Grid, bands: tuple[str, ...], params: RasterizeParams) -> UInt8Array:
-    """Write image.tif and valid.tif; returns the latter's pixels."""
-    info = raster_io.describe(source)
-    numbers = [info.bands.index(band) + 1 for band in bands]
+@contextmanager
+def _image_bands(job: StoreJob, grid: Grid) -> Iterator[Iterator[tuple[Window, BoolArray]]]:
+    """Writes image.tif while its windows are walked through; yields each with its valid pixels, bool HW."""
+    info = raster_io.describe(job.source)
+    numbers = [info.bands.index(band) + 1 for band in job.bands]
     dtype = np.dtype(info.dtype) if np.dtype(info.dtype).kind in "iu" else np.dtype(np.float32)
     nodata = fitting_nodata(info.nodata, dtype) if dtype.kind in "iu" else float("nan")
-    valid = np.zeros(grid.shape, dtype=np.uint8)
-    with raster_io.create(folder / "image.tif", grid, dtype, bands, nodata) as writer:
-        for window, pixels in _read_rows(source, grid, numbers, params.resampling, nodata):
+
+    def walk(writer: raster_io.RasterWriter) -> Iterator[tuple[Window, BoolArray]]:
+        for window, pixels in _read_bands(job.source, grid, numbers, job.params.resampling, nodata):
             data = has_data(pixels, info.nodata)
-            valid[window.slices] = data.all(axis=-1)
             kept = pixels if dtype.kind in "iu" else np.where(data, pixels, np.nan)
             writer.write(kept.astype(dtype, copy=False), window)
-    raster_io.write(folder / "valid.tif", valid, grid, ["valid"])
-    return valid
+            yield window, np.asarray(data.all(axis=-1))
+
+    with raster_io.create(job.folder / "image.tif", grid, dtype, job.bands, nodata) as writer:
+        yield walk(writer)
 
 
-def _read_rows(source: Path, grid: Grid, numbers: list[int], resampling: str,
-               nodata: float | None) -> Iterator[tuple[Window, AnyArray]]:
+def _read_bands(source: Path, grid: Grid, numbers: list[int], resampling: str,
+                nodata: float | None) -> Iterator[tuple[Window, AnyArray]]:
     """Row bands of the scene as HWB, on its own grid or resampled; pixels without data never mix with others."""
-    windows = row_bands(grid.height, grid.width, _ROWS)
     if grid == raster_io.describe(source).grid:
-        for window in windows:
-            yield window, raster_io.read(source, window, numbers).reshape(window.height, window.width, len(numbers))
+        with raster_io.open_windows(source) as own:
+            for window in scene_bands(grid):
+                yield window, np.moveaxis(own.read(window, numbers), 0, -1)
         return
-    with raster_io.open_on_grid(source, grid, resampling, nodata=nodata) as reader:
-        for window in windows:
-            yield window, reader.read(window, numbers)
-
-
-def _on_grid(path: Path, grid: Grid, unknown: int) -> UInt8Array:
-    with raster_io.open_on_grid(path, grid, "nearest", nodata=unknown) as reader:
-        ids: UInt8Array = reader.read(Window(0, 0, grid.height, grid.width), [1])[..., 0]
-    return ids
+    with raster_io.open_on_grid(source, grid, resampling, nodata=nodata) as warped:
+        for window in scene_bands(grid):
+            yield window, warped.read(window, numbers)

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -6,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pipeline.digests import folder_digests
 from pipeline.errors import LabelError, SceneError
 from pipeline.params.load import Params
 from pipeline.paths import Paths
@@ -44,6 +46,47 @@ def test_equal_inputs_give_equal_bytes(local_project: Make) -> None:
         run_all(project.params(), project.root)
         runs.append({p.name: p.read_bytes() for p in project.paths.scenes.rglob("*") if p.is_file()})
     assert runs[0] == runs[1]
+
+
+@pytest.mark.parametrize("way", ["processes", "cluster"])
+def test_scenes_side_by_side_give_the_same_bytes(local_project: Make, way: str,
+                                                 monkeypatch: pytest.MonkeyPatch) -> None:
+    project = local_project()
+    for name in ("one", "two", "three"):
+        project.write_scene(name=name)
+    scenes = [{"id": name, "path": f"inputs/{name}.tif"} for name in ("one", "two", "three")]
+    params, found = project.params(scenes=scenes, coverage="exhaustive"), []
+    run_all(params, project.root)
+    with ExitStack() as stack:
+        for side_by_side in (False, True):
+            if side_by_side and way == "processes":
+                monkeypatch.setenv("KUMULUS_PROCESSES", "2")
+            elif side_by_side:
+                from distributed import LocalCluster
+
+                cluster = stack.enter_context(LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1",
+                                                           dashboard_address=":0"))
+                monkeypatch.setenv("DASK_SCHEDULER_ADDRESS", cluster.scheduler_address)
+            rasterize.run(params, project.paths)
+            found.append(folder_digests(project.paths.scenes))
+    assert len(found[0]) == 3 * 5 + 1
+    assert found[0] == found[1]
+
+
+def test_a_scene_that_cannot_be_stored_ends_the_stage_and_leaves_the_last_store(
+        local_project: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    project = local_project()
+    project.write_scene(name="two")
+    scenes = [{"id": name, "path": f"inputs/{name}.tif"} for name in ("scene", "two")]
+    run_all(project.params(scenes=scenes), project.root)
+    before = folder_digests(project.paths.scenes)
+    file = project.paths.raw / "scenes/two.tif"
+    file.write_bytes(file.read_bytes()[:-3000])
+    monkeypatch.setenv("KUMULUS_PROCESSES", "2")
+    with pytest.raises(SceneError, match=r"raster .*two.tif must have pixels GDAL can read"):
+        rasterize.run(project.params(scenes=scenes), project.paths)
+    assert folder_digests(project.paths.scenes) == before
+    assert [p.name for p in (project.root / "data").iterdir() if p.name.startswith(".")] == []
 
 
 def test_the_stages_in_order_only(local_project: Make) -> None:

@@ -1,5 +1,6 @@
 """The layout is anchored where it should be, and nothing half-written ever carries a final name."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ def test_dvc_root_anchors_state_but_no_artifacts(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("DVC_ROOT", str(real))
     assert Paths(copy).resume == real.resolve() / ".checkpoints"
     assert Paths(copy).journal == real.resolve() / ".kumulus/journal"
+    assert Paths(copy).downloads == real.resolve() / ".kumulus/downloads"
     assert Paths(copy).raw == copy / "data/raw"
 
 
@@ -45,11 +47,28 @@ def test_failure_leaves_the_old_folder_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_leftover_of_a_kill_is_swept_away(tmp_path: Path) -> None:
-    leftover = tmp_path / ".out.partial"
-    leftover.mkdir()
-    (leftover / "half").touch()
+    for name in (".out.partial", ".out.old.partial"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "half").touch()
     with staged_folder(tmp_path / "out") as folder:
         assert list(folder.iterdir()) == []
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_the_old_folder_is_never_seen_half_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    final, removed = tmp_path / "out", []
+    remove = shutil.rmtree
+
+    def watched(folder: Path) -> None:
+        removed.append(folder.name)
+        assert (final / "new").exists(), "the new folder has its place before the old one goes"
+        remove(folder)
+
+    (final / "deep").mkdir(parents=True)
+    monkeypatch.setattr(shutil, "rmtree", watched)
+    with staged_folder(final) as folder:
+        (folder / "new").touch()
+    assert removed == [".out.old.partial"]
 
 
 def test_file_keeps_its_suffix_while_written_and_vanishes_on_failure(tmp_path: Path) -> None:

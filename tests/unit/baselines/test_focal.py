@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from pipeline.baselines.focal import feature_bands, feature_names, features
+from pipeline.baselines.focal import feature_names, features, window_features
+from pipeline.geo.windows import flat_bands, row_bands
 
 
 def test_three_by_three_by_hand() -> None:
@@ -58,13 +59,17 @@ def test_names_are_in_the_order_of_the_features() -> None:
 
 
 @pytest.mark.parametrize("focal_px", [(), (3,), (5, 15)])
-def test_bands_of_rows_give_what_the_whole_gives(monkeypatch: pytest.MonkeyPatch, focal_px: tuple[int, ...]) -> None:
+def test_bands_of_rows_give_what_the_whole_gives(focal_px: tuple[int, ...]) -> None:
     rng = np.random.default_rng(1)
     image, valid = rng.integers(0, 5000, (50, 21, 3)), rng.random((50, 21)) < 0.9
     wanted = valid & (rng.random((50, 21)) < 0.5)
-    wanted[16:24] = False
     whole = features(image, valid, focal_px)[wanted]
-    monkeypatch.setattr("pipeline.baselines.focal._ROWS", 8)
-    pieces = list(feature_bands(image, valid, wanted, focal_px))
-    assert 16 not in [window.row for window, _ in pieces]
-    assert np.concatenate([values for _, values in pieces]) == pytest.approx(whole, rel=1e-5, abs=0.05)
+    pieces = [window_features(image, lambda near: valid[near.slices], band, wanted[band.slices], focal_px)
+              for band in row_bands(50, 21, 8)]
+    assert np.concatenate(pieces) == pytest.approx(whole, rel=1e-5, abs=0.05)
+
+
+def test_bands_of_a_wide_raster_have_fewer_rows() -> None:
+    assert [w.height for w in flat_bands(600, 100, 1_000_000)] == [256, 256, 88]
+    assert {w.height for w in flat_bands(40, 50_000, 1_000_000)} == {20}
+    assert {w.height for w in flat_bands(3, 5_000_000, 1_000_000)} == {1}

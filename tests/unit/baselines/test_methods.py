@@ -14,6 +14,7 @@ from pipeline.baselines.methods import build
 from pipeline.params.evaluate import BaselineParams, ThresholdRule
 from pipeline.params.task import Task
 from pipeline.patches.ground import class_counts, open_ground
+from pipeline.types import Window
 
 TASK = Task.model_validate({
     "bands": ["blue", "green", "red", "nir"], "background": "background",
@@ -40,9 +41,9 @@ def test_first_rule_that_holds_wins_and_the_rest_is_background() -> None:
     method = IndexRules(rules, targets=[2, 3], background=0, scale=1000)
     wanted = np.array([[True, True, True, True, True]])
     # The fourth pixel satisfies both (0.2 and 0.6); the last has no index at all.
-    assert method.predict(pixels, wanted).tolist() == [[2, 3, 0, 2, 0]]  # type: ignore[arg-type]
+    assert method.predict(pixels, Window(0, 0, 1, 5), wanted).tolist() == [[2, 3, 0, 2, 0]]  # type: ignore[arg-type]
     wanted[0, 1] = False
-    assert method.predict(pixels, wanted)[0, 1] == 255  # type: ignore[arg-type]
+    assert method.predict(pixels, Window(0, 0, 1, 5), wanted)[0, 1] == 255  # type: ignore[arg-type]
 
 
 def test_rules_see_reflectance_not_digital_numbers() -> None:
@@ -52,13 +53,13 @@ def test_rules_see_reflectance_not_digital_numbers() -> None:
     evi = 2.5 * (0.3 - 0.06) / (0.3 + 6 * 0.06 - 7.5 * 0.03 + 1)
     for above, expected in ((evi - 0.01, 1), (evi + 0.01, 0)):
         method = IndexRules((rule.model_copy(update={"above": above}),), [1], 0, 10_000)
-        assert method.predict(pixels, np.array([[True]])).tolist() == [[expected]]  # type: ignore[arg-type]
+        assert method.predict(pixels, Window(0, 0, 1, 1), np.array([[True]])).tolist() == [[expected]]  # type: ignore[arg-type]
 
 
 def test_majority_calls_everything_by_one_class(tiny_data: Callable[..., Any]) -> None:
     scene = tiny_data().store.scenes[0]
     wanted = scene.valid == 1
-    predicted = Majority(2).predict(scene, wanted)
+    predicted = Majority(2).predict(scene, Window(0, 0, 96, 128), wanted)
     assert (predicted[wanted] == 2).all()
     assert (predicted[~wanted] == 255).all()
 
@@ -94,7 +95,7 @@ def test_garbage_in_held_out_pixels_changes_no_baseline(tiny_data: Callable[...,
         data = tiny_data(name, held_out_garbage=garbage)
         methods = build(settings, TASK, data.store, data.split, seed=0)
         scene = tiny_data("shown").store.scenes[0]
-        maps.append([m.predict(scene, scene.valid == 1) for m in methods.values()])
+        maps.append([m.predict(scene, Window(0, 0, 96, 128), scene.valid == 1) for m in methods.values()])
     assert all(np.array_equal(a, b) for a, b in zip(*maps, strict=True))
 
 

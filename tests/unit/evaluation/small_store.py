@@ -68,6 +68,8 @@ def write_scene(paths: Paths, scene_id: str, truth: np.ndarray, image: np.ndarra
         write(folder / f"{name}.tif", array, g, [name])
     write(paths.splits / scene_id / "fold.tif", fold, g, ["fold"])
     write(paths.splits / scene_id / "block.tif", block, g, ["block"])
+    trains = np.where((fold == 1) | (fold == 2), 2, 0).astype(np.uint8)
+    write(paths.splits / scene_id / "ground.tif", trains, g, ["ground"])
 
 
 def write_store(root: Path, scenes: tuple[str, ...] = ("one",), reference: bool = True, merge: bool = False,
@@ -93,7 +95,7 @@ def write_store(root: Path, scenes: tuple[str, ...] = ("one",), reference: bool 
     manifest = {"bands": BANDS, "classes": CLASSES, "coverage": "exhaustive", "strata": {"1": "left", "2": "right"},
                 "scenes": {s: {"grid": grid().to_dict(), "dtype": "uint16", "crs_name": "EPSG:32748"} for s in scenes}}
     certificate = {"folds": FOLDS, "val_fold": 0, "buffer_m": 0.0, "classes": names, "class_map": lut,
-                   "unsupported": []}
+                   "unsupported": [], "shared_places": []}
     (paths.scenes / "manifest.json").write_text(json.dumps(manifest))
     (paths.splits / "certificate.json").write_text(json.dumps(certificate))
     return paths

@@ -1,6 +1,8 @@
 """Scoring a part: each pixel once, only the part, all truths and methods, nothing of the sealed ground."""
 
 import json
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +12,11 @@ import pytest
 from pipeline.errors import IntegrityError, ModelError, SplitError
 from pipeline.evaluation.part import PartScores, score_part, write_tables
 from pipeline.evaluation.summary import flat_values, headline_scores
-from pipeline.geo.raster_io import write
+from pipeline.geo.raster_io import describe, read, write
 from pipeline.metrics.confusion import Confusion
 from pipeline.metrics.scores import mcc
 from pipeline.paths import Paths
+from pipeline.types import Window
 from tests.unit.evaluation.small_store import (
     CHEAP,
     CLASSES,
@@ -106,7 +109,7 @@ def test_undefined_scores_are_null(scores: PartScores) -> None:
 def test_the_best_baseline_is_chosen_score_by_score(scores: PartScores) -> None:
     table = scores.metrics["truths"]["reference"]
     best = table["network"]["difference_to_best_baseline"]
-    baselines = [name for name in table if name not in ("network", "pixels", "blocks")]
+    baselines = [name for name in table if name not in ("network", "pixels", "blocks", "places")]
     for score in ("mcc", "macro_iou", "accuracy"):
         highest = max(table[b][score]["value"] for b in baselines if table[b][score]["value"] is not None)
         assert table[best[score]["baseline"]][score]["value"] == highest
@@ -119,7 +122,7 @@ def test_zones_share_the_part_s_pixels_among_classes(scores: PartScores) -> None
     left = scores.metrics["zones"]["network"]["left"]
     predicted, pixels = [], 0
     for view in scores.views:
-        inside = view.ground.scored_HW & (np.arange(96) < 48)
+        inside = view.ground.cut(slice(None), slice(None)).scored_HW & (np.arange(96) < 48)
         predicted.append(view.predicted_HW[inside])
         pixels += int(inside.sum())
     assert left["pixels"] == pixels
@@ -147,12 +150,40 @@ def test_equal_inputs_give_equal_bytes(paths: Paths, scores: PartScores, tmp_pat
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "a/confusions.parquet"), scores.confusions)
 
 
+def test_bands_of_rows_change_no_count(paths: Paths, scores: PartScores, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.evaluation.truths._BAND_PIXELS", 5 * 96)
+    again = score_part(params(), paths, "val", RedPredictor(wrong=9))
+    assert again.metrics == scores.metrics
+    pd.testing.assert_frame_equal(again.confusions, scores.confusions)
+
+
+def test_memory_does_not_grow_with_the_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.evaluation.truths._BAND_PIXELS", 16 * 96)
+    monkeypatch.setattr("pipeline.patches.ground.BAND_PIXELS", 16 * 96)
+    peaks = []
+    for repeats in (1, 4, 16):  # the first imports what is imported late
+        paths = write_store(tmp_path / str(repeats), reference=False)
+        tall = replace(grid(), height=96 * repeats)
+        for file in (*(paths.scenes / "one").iterdir(), *(paths.splits / "one").iterdir()):
+            info, pixels = describe(file), read(file)
+            write(file, np.concatenate([pixels] * repeats), tall, [band or "" for band in info.bands], info.nodata)
+        manifest = json.loads((paths.scenes / "manifest.json").read_text())
+        manifest["scenes"]["one"]["grid"] = tall.to_dict()
+        (paths.scenes / "manifest.json").write_text(json.dumps(manifest))
+        settings = params(baselines=CHEAP, object_classes=[])
+        tracemalloc.start()
+        score_part(settings, paths, "val", RedPredictor(wrong=9))
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[2] < 1.1 * peaks[1]
+
+
 def test_truth_on_sealed_ground_has_no_say_in_val(tmp_path: Path) -> None:
     results = [score_part(params(), write_store(tmp_path / str(seed), test_garbage=seed), "val", RedPredictor(wrong=9))
                for seed in (None, 1)]
     assert results[0].metrics == results[1].metrics
     pd.testing.assert_frame_equal(results[0].confusions, results[1].confusions)
-    shown = [result.views[0].ground.truths for result in results]
+    shown = [result.views[0].ground.cut(slice(None), slice(None)).truths for result in results]
     assert all(np.array_equal(shown[0][name], shown[1][name]) for name in shown[0])
 
 
@@ -222,7 +253,7 @@ def test_refusals(paths: Paths, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     with pytest.raises(SplitError, match="the val part must have pixels with data: got none in 1 scenes"):
         score_part(params(baselines=CHEAP), blind, "val", RedPredictor())
     holes = np.full((96, 96), 255, dtype=np.uint8)
-    monkeypatch.setattr("pipeline.evaluation.part.predict_maps", lambda *_: (holes, None))
+    monkeypatch.setattr("pipeline.evaluation.part.class_bands", lambda *_: iter([(Window(0, 0, 96, 96), holes)]))
     with pytest.raises(IntegrityError, match="network must predict every valid pixel of the scored part of scene one"):
         score_part(params(baselines=CHEAP), paths, "val", RedPredictor())
 

@@ -9,7 +9,7 @@ from pipeline.exporters.maps import map_tags, percent, rgb, write_maps
 from pipeline.geo.grid import Grid
 from pipeline.geo.raster_io import cog_layout, describe, read
 from pipeline.params.evaluate import TileParams
-from pipeline.types import FloatArray, Window
+from pipeline.types import BoolArray, FloatArray, Window
 
 TILES = TileParams(size_px=64, overlap_px=16)
 COLORS = ("#102030", "#ff0000", "#0000ff")
@@ -29,6 +29,9 @@ class Stripes:
         values = np.tile(np.arange(90, dtype=np.float32) // 30, (70, 1))
         values[60:, :10] = np.nan
         return values[window.slices][None]
+
+    def valid(self, window: Window) -> BoolArray:
+        return ~np.isnan(self.read(window)[0])
 
 
 class ByValue:

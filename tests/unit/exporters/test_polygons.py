@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import geopandas as gpd
 import numpy as np
 import pyogrio
 import pytest
@@ -21,24 +22,33 @@ def class_map() -> np.ndarray:
     return classes
 
 
-def test_burnt_again_polygons_are_the_map() -> None:
-    frame = trace_classes(class_map(), GRID, CLASSES, "land")
+def traced(folder: Path, classes: np.ndarray, grid: Grid = GRID, background: str = "land") -> gpd.GeoDataFrame:
+    write(folder / "map.tif", classes, grid, ["class"], nodata=255)
+    frame = trace_classes(folder / "map.tif", CLASSES, background)
+    assert [p.name for p in folder.iterdir()] == ["map.tif"], "scratch files have no names"
+    return frame
+
+
+@pytest.mark.parametrize("rows", [512, 7])
+def test_burnt_again_polygons_are_the_map(tmp_path: Path, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.exporters.polygons._ROWS", rows)
+    frame = traced(tmp_path, class_map())
     burnt = burn(list(frame.geometry), list(frame["class_id"]), GRID, fill=0)
     assert (burnt == np.where(class_map() == 255, 0, class_map())).all()
     assert set(frame["class"]) == {"town", "sea"}
     assert frame.crs == GRID.crs
 
 
-def test_areas_are_on_the_ground() -> None:
+def test_areas_are_on_the_ground(tmp_path: Path) -> None:
     classes = np.zeros(GRID.shape, dtype=np.uint8)
     classes[2:4, 2:7] = 1
-    frame = trace_classes(classes, GRID, CLASSES, "land")
+    frame = traced(tmp_path, classes)
     assert frame["area_m2"].tolist() == pytest.approx([1000], rel=0.01)
     assert frame["area_m2"].tolist() == pytest.approx([10 * GRID.pixel_area_m2], rel=1e-4)
 
 
-def test_without_background_every_class_is_traced_and_without_crs_areas_are_left_out() -> None:
-    frame = trace_classes(class_map(), Grid("", GRID.transform, 20, 30), CLASSES, "")
+def test_without_background_every_class_is_traced_and_without_crs_areas_are_left_out(tmp_path: Path) -> None:
+    frame = traced(tmp_path, class_map(), Grid("", GRID.transform, 20, 30), "")
     assert set(frame["class"]) == set(CLASSES)
     assert list(frame.columns) == ["class", "class_id", "geometry"]
 

@@ -2,12 +2,21 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from pipeline.metrics.objects import match_objects
+from pipeline.metrics.objects import ObjectMatch, ObjectMatcher
 
 
 def picture(*rows: str) -> np.ndarray:
     return np.array([[c == "#" for c in row] for row in rows])
+
+
+def match_objects(truth: np.ndarray, predicted: np.ndarray, part: np.ndarray, visible: np.ndarray, iou: float,
+                  rows: int = 100) -> ObjectMatch:
+    matcher = ObjectMatcher(iou)
+    for row in range(0, len(truth), rows):
+        matcher.add(*(array[row:row + rows] for array in (truth, predicted, part, visible)))
+    return matcher.result()
 
 
 TRUTH = picture("##....##",
@@ -21,8 +30,12 @@ EVERYWHERE = np.ones(TRUTH.shape, dtype=bool)
 def match(truth: np.ndarray, predicted: np.ndarray, part: np.ndarray | None = None,
           visible: np.ndarray | None = None, iou: float = 0.3) -> tuple[list[bool], int, int]:
     everywhere = np.ones(truth.shape, dtype=bool)
-    result = match_objects(truth, predicted, everywhere if part is None else part,
-                           everywhere if visible is None else visible, iou)
+    arrays = (truth, predicted, everywhere if part is None else part, everywhere if visible is None else visible)
+    result = match_objects(*arrays, iou)
+    for rows in (1, 2):
+        banded = match_objects(*arrays, iou, rows)
+        assert banded.found_N.tolist() == result.found_N.tolist()
+        assert (banded.predicted, banded.false) == (result.predicted, result.false)
     return result.found_N.tolist(), result.predicted, result.false
 
 
@@ -89,3 +102,28 @@ def test_merge_adds_up_scenes(swap: bool) -> None:
     both = other.merge(one) if swap else one.merge(other)
     assert sorted(both.found_N.tolist()) == [False] * 3 + [True] * 3
     assert (both.predicted, both.false) == (3, 0)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_bands_match_what_labels_of_the_whole_match(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    truth, predicted = ndimage.gaussian_filter(rng.random((2, 61, 47)), (0, 1.2, 1.2)) > 0.5
+    visible = rng.random((61, 47)) < 0.95
+    part = visible & (np.arange(47) < 30)
+    eight = np.ones((3, 3))
+    true_ids, true_n = ndimage.label(truth & visible, eight)
+    called, called_n = ndimage.label(predicted & part, eight)
+    found, hit = [], set()
+    for number in range(1, true_n + 1):
+        own = true_ids == number
+        overlaps = {c for c in range(1, called_n + 1)
+                    if ((own & part) & (called == c)).sum() >= 0.3 * ((own & part) | (called == c)).sum() > 0
+                    and (own & (called == c)).any()}
+        hit |= overlaps
+        if 2 * (own & part).sum() > own.sum():
+            found.append(bool(overlaps))
+    assert true_n > 5
+    for rows in (1, 3, 16, 61):
+        result = match_objects(truth, predicted, part, visible, 0.3, rows)
+        assert result.found_N.tolist() == found
+        assert (result.predicted, result.false) == (called_n, called_n - len(hit))

@@ -38,13 +38,13 @@ def test_worst_blocks_come_first_and_small_ones_do_not_compete() -> None:
     assert chosen["pixels"].tolist() == [100, 100]
 
 
-def test_a_crop_keeps_its_size_at_the_edge() -> None:
-    inside = np.zeros((40, 50), dtype=bool)
-    inside[0:10, 45:50] = True
-    assert _crop(inside) == (slice(0, 22), slice(33, 50))
-    middle = np.zeros((40, 50), dtype=bool)
-    middle[20:25, 20:25] = True
-    assert _crop(middle) == (slice(14, 31), slice(14, 31))
+def test_a_crop_keeps_its_size_at_the_edge(scores: PartScores, monkeypatch: pytest.MonkeyPatch) -> None:
+    ground = scores.views[0].ground
+    # Blocks of 16 px, six in a row of 96 px, numbered from 1; with margins of 6 px a crop has 28.
+    for pixels in (1_000_000, 5 * 96):
+        monkeypatch.setattr("pipeline.evaluation.truths._BAND_PIXELS", pixels)
+        assert _crop(ground, 6) == (slice(0, 28), slice(68, 96))
+        assert _crop(ground, 9) == (slice(10, 38), slice(26, 54))
 
 
 def test_rgb_takes_bands_by_name_and_leaves_invalid_white() -> None:
@@ -85,7 +85,7 @@ def test_all_figures_come_out_and_are_pictures(scores: PartScores, tmp_path: Pat
 
 
 def test_the_overview_shows_no_truth_of_sealed_ground(scores: PartScores) -> None:
-    ground = scores.views[0].ground
+    ground = scores.views[0].ground.cut(slice(None), slice(None))
     sealed = ~ground.visible_HW
     assert sealed.sum() > 1000
     for truth in ground.truths.values():

@@ -1,8 +1,11 @@
 import json
+import pickle
+import tracemalloc
 from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 from affine import Affine
 from pyproj import CRS
@@ -13,16 +16,12 @@ from pipeline.geo import raster_io
 from pipeline.geo.grid import Grid
 from pipeline.geo.vector_io import write_geopackage
 from pipeline.params.rasterize import RasterizeParams
-from pipeline.scenes.rasterize import (
-    LabelSet,
-    burn_classes,
-    burn_confidence,
-    fill_value,
-    store_scene,
-    target_grid,
-    write_manifest,
-)
+from pipeline.params.task import Task
+from pipeline.scenes import burnt
+from pipeline.scenes.burnt import BurntLabels, LabelSet, fill_value
+from pipeline.scenes.rasterize import jobs_of, store_scene, target_grid, write_manifest
 from pipeline.scenes.store import Scene, SceneStore
+from pipeline.types import Window
 
 GRID = Grid(CRS.from_epsg(32748).to_wkt(), Affine(10, 0, 700000, 0, -10, 9310000), 6, 8)
 CLASSES = ("background", "town", "water")
@@ -43,8 +42,9 @@ def labels(fill: int = 0) -> LabelSet:
 
 def stored(tmp_path: Path, image: np.ndarray, nodata: float | None, fill: int = 0, **params: object) -> Scene:
     raster_io.write(tmp_path / "s.tif", image, GRID, ["nir", "green", "red"], nodata)
-    entry = store_scene(tmp_path / "s.tif", tmp_path / "store/s", labels(fill), tmp_path / "reference", BANDS,
-                        RasterizeParams.model_validate(params))
+    [job] = jobs_of([tmp_path / "s.tif"], tmp_path / "store", labels(fill), tmp_path / "reference", BANDS,
+                    RasterizeParams.model_validate(params))
+    entry = store_scene(pickle.loads(pickle.dumps(job)))
     write_manifest(tmp_path / "store", BANDS, CLASSES, "exhaustive", {"1": "city"}, {"s": entry})
     return SceneStore.open(tmp_path / "store").scenes[0]
 
@@ -121,15 +121,82 @@ def test_grids() -> None:
         target_grid(GRID, 100)
 
 
+def burn(frame: gpd.GeoDataFrame, fill: int, *window: int) -> tuple[np.ndarray, np.ndarray]:
+    layer = BurntLabels.of(frame, GRID, CLASSES, fill, outside_weight=0.5)
+    return layer.classes_and_weights(Window(*(window or (0, 0, 6, 8))))
+
+
 def test_later_polygons_lie_on_top_and_confidence_has_two_decimals() -> None:
     frame = squares(("town", (0, 0, 4, 4)), ("water", (2, 2, 6, 6)), confidence=[0.333, 0.9])
-    ids = burn_classes(frame, GRID, CLASSES, 255)
+    ids, weights = burn(frame, 255)
     assert (ids[2:4, 2:4] == 2).all()
     assert (ids == 1).sum() == 12
-    assert set(np.unique(burn_confidence(frame, GRID))) == {np.float32(0.33), np.float32(0.9), np.float32(1)}
-    empty = frame.iloc[:0]
-    assert (burn_classes(empty, GRID, CLASSES, 0) == 0).all()
-    assert (burn_confidence(empty, GRID) == 1).all()
+    assert set(np.unique(weights)) == {np.float32(0.33), np.float32(0.9), np.float32(0.5)}
+    assert (weights == 0.5).sum() == 48 - 12 - 16
+    ids, weights = burn(frame, 255, 1, 3, 3, 2)
+    assert ids.tolist() == [[1, 255], [2, 2], [2, 2]]
+    assert weights[0].tolist() == [np.float32(0.33), 0.5]
+    ids, weights = burn(frame.iloc[:0], 0)
+    assert (ids == 0).all()
+    assert (weights == 0.5).all()
+
+
+def test_ground_nobody_outlined_weighs_what_is_set(tmp_path: Path, counts: np.ndarray) -> None:
+    scene = stored(tmp_path, counts, -1, background_weight=0.25)
+    expected = np.where(scene.labels == 1, 0.75, np.where(scene.labels == 0, 0.25, 0.0))
+    assert np.array_equal(scene.weight, expected.astype(np.float32))
+    with pytest.warns(UserWarning, match=r"rasterize.background_weight=0.25 has no effect: .* sparse outlines"):
+        sparse = stored(tmp_path / "sparse", counts, -1, fill=255, background_weight=0.25)
+    assert set(np.unique(sparse.weight)) == {0, 0.75}
+
+
+def test_weight_rises_from_label_boundaries_on_both_sides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.ones((6, 8, 3), dtype=np.int16)
+    whole = stored(tmp_path / "whole", image, None, boundary_ramp_m=20.0, background_weight=0.5)
+    # A town of 2 x 2 px (confidence 0.75) beside ignored ground; half a pixel of 10 m from the boundary is 1/4 of 20 m.
+    width = GRID.ground_pixel_m[0]
+    assert whole.weight[0, 1] == pytest.approx(0.75 * (width / 2) / 20, rel=0.01)
+    assert whole.weight[0, 0] == pytest.approx(0.75 * (width * 3 / 2) / 20, rel=0.01)
+    assert whole.weight[5, 7] == 0.5, "far from any boundary"
+    assert whole.weight[2, 0] == pytest.approx(0.5 * (width / 2) / 20, rel=0.01)
+    assert (whole.weight[:2, 2:4] == 0).all(), "ignored ground"
+    monkeypatch.setattr(burnt, "_ROWS", 1)
+    banded = stored(tmp_path / "bands", image, None, boundary_ramp_m=20.0, background_weight=0.5)
+    assert np.array_equal(banded.weight, whole.weight)
+
+
+def test_a_setting_without_effect_is_a_warning() -> None:
+    task = Task.model_validate({"bands": BANDS, "background": "", "classes": [
+        {"name": name, "color": "#000000"} for name in CLASSES]})
+    with pytest.warns(UserWarning, match=r"rasterize.resampling=average has no effect: rasterize.resolution=0"):
+        RasterizeParams(resampling="average").check(task)
+    RasterizeParams(resampling="average", resolution=20).check(task)
+
+
+@pytest.mark.parametrize("rows", [1, 4, 5])
+def test_bands_of_rows_leave_no_trace_in_the_bytes(tmp_path: Path, rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = np.random.default_rng(3).integers(0, 9, (6, 8, 3)).astype(np.int16)
+    (tmp_path / "a/reference").mkdir(parents=True)
+    write_geopackage(tmp_path / "a/reference/truth.gpkg", {"truth": squares(("water", (0, 0, 7, 5)))})
+    first = stored(tmp_path / "a", image, 0).folder
+    (tmp_path / "a/reference").rename(tmp_path / "reference")
+    (tmp_path / "b").mkdir()
+    (tmp_path / "reference").rename(tmp_path / "b/reference")
+    monkeypatch.setattr(burnt, "_ROWS", rows)
+    second = stored(tmp_path / "b", image, 0).folder
+    assert {p.name: p.read_bytes() for p in first.iterdir()} == {p.name: p.read_bytes() for p in second.iterdir()}
+
+
+def test_a_job_carries_the_labels_of_its_scene_only() -> None:
+    town, far = squares(("town", (0, 0, 2, 2)), ("water", (900, 0, 902, 2))), squares(("town", (4, 4, 6, 6)))
+    refined = gpd.GeoDataFrame(town.assign(scene=["s", "s"], confidence=1.0))
+    raw = gpd.GeoDataFrame(pd.concat([town, far], ignore_index=True).assign(scene=["s", "", "t"]), crs=GRID.crs)
+    for crs in (GRID.crs, "EPSG:4326"):
+        own = LabelSet(refined.to_crs(crs), raw.to_crs(crs), CLASSES, 0).of_scene("s", GRID)
+        assert own.refined["class"].tolist() == ["town"]
+        assert own.unrefined["class"].tolist() == ["town"]
+    both = LabelSet(refined, raw.drop(columns="scene"), CLASSES, 0).of_scene("s", GRID)
+    assert both.unrefined["class"].tolist() == ["town", "town"]
 
 
 def test_a_reference_on_another_grid_and_crs(tmp_path: Path, counts: np.ndarray) -> None:
@@ -169,3 +236,18 @@ def test_a_rotated_grid_is_kept_or_refused() -> None:
     assert target_grid(rotated, 0) is rotated
     with pytest.raises(SceneError, match=r"resolution must be 0 where .*: got 5 for .*; set it to 0, or warp"):
         target_grid(rotated, 5)
+
+
+def test_memory_does_not_grow_with_the_scene(tmp_path: Path) -> None:
+    peaks = []
+    for rows in (600, 2400):
+        folder = tmp_path / str(rows)
+        grid = Grid(GRID.crs_wkt, GRID.transform, rows, 300)
+        raster_io.write(folder / "s.tif", np.ones((rows, 300, 2), dtype=np.uint16), grid, ["red", "nir"], 0)
+        [job] = jobs_of([folder / "s.tif"], folder / "store", labels(), folder / "none", BANDS,
+                        RasterizeParams(boundary_ramp_m=30))
+        tracemalloc.start()
+        store_scene(job)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.1 * peaks[0]

@@ -1,0 +1,46 @@
+"""Blocks of one place (dates of one ground) are resampled together."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from pipeline.evaluation.summary import summarise
+from pipeline.evaluation.tally import Tally
+from pipeline.metrics.confusion import Confusion
+from pipeline.params.evaluate import BootstrapParams
+
+PARAMS = BootstrapParams(resamples=200)
+
+
+def blocks(first: int, factor: int = 1) -> dict[int, Confusion]:
+    rng = np.random.default_rng(0)
+    return {first + i: Confusion(factor * rng.integers(1, 50, (2, 2))) for i in range(6)}
+
+
+def tally_of(counts: dict[int, Confusion], place_of_block: Mapping[int, int]) -> Tally:
+    zones = {block: np.pad(c.matrix, ((0, 254), (0, 0))) for block, c in counts.items()}
+    return Tally(("a", "b"), "refined", {}, 0.5, place_of_block, {"refined": {("network", 0): counts}},
+                 {("network", 0): zones})
+
+
+def test_counts_of_a_place_are_added() -> None:
+    tally = tally_of(blocks(1) | blocks(11), {b + 10: b for b in range(1, 7)})
+    places = tally.places(blocks(1) | blocks(11) | {30: Confusion(np.eye(2, dtype=np.int64))})
+    assert list(places) == [1, 2, 3, 4, 5, 6, 30]
+    assert (places[3].matrix == 2 * blocks(1)[3].matrix).all()
+
+
+def test_two_equal_dates_have_the_interval_of_one() -> None:
+    """As independent blocks they would pretend to know more."""
+    one = summarise(tally_of(blocks(1, 2), {}), "val", PARAMS, 1, {1: "zone"})
+    two = summarise(tally_of(blocks(1) | blocks(11), {b + 10: b for b in range(1, 7)}), "val", PARAMS, 1, {1: "zone"})
+    apart = summarise(tally_of(blocks(1) | blocks(11), {}), "val", PARAMS, 1, {1: "zone"})
+    for key in ("truths", "zones"):
+        shown = {**one[key].get("refined", {}), **one[key].get("network", {})}
+        again = {**two[key].get("refined", {}), **two[key].get("network", {})}
+        shown.pop("blocks", None)
+        assert (again.pop("blocks", 12), again) == (12, shown)
+    accuracies = [s["truths"]["refined"]["network"]["accuracy"] for s in (two, apart)]
+    width = [accuracy["high"] - accuracy["low"] for accuracy in accuracies]
+    assert width[1] < 0.9 * width[0]
+    assert (two["truths"]["refined"]["places"], apart["truths"]["refined"]["places"]) == (6, 12)
