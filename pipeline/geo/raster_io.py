@@ -37,19 +37,37 @@ class RasterInfo:
     bands: tuple[str | None, ...]
     nodata: float | None
     tags: Mapping[str, str]
+    #: Of each band, which may differ in a VRT; `dtype` and `nodata` are the first one's.
+    dtypes: tuple[str, ...] = ()
+    nodatas: tuple[float | None, ...] = ()
+
+
+#: Bytes of the blocks GDAL keeps: without a limit of its own it takes a twentieth of the machine's memory.
+_CACHE_BYTES = 64 * 2**20
 
 
 @contextmanager
 def _open(path: Path) -> Iterator[DatasetReader]:
+    with rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", NotGeoreferencedWarning)
+                dataset = rasterio.open(path)
+        except RasterioError as error:
+            reason = "no such file" if not Path(path).exists() else str(error)
+            raise SceneError(f"raster {path} must be a file GDAL can open: {reason}") from error
+        with dataset:
+            yield dataset
+
+
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
+    """Name the file whose pixels cannot be read, as where it was cut short."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NotGeoreferencedWarning)
-            dataset = rasterio.open(path)
+        yield
     except RasterioError as error:
-        reason = "no such file" if not Path(path).exists() else str(error)
-        raise SceneError(f"raster {path} must be a file GDAL can open: {reason}") from error
-    with dataset:
-        yield dataset
+        raise SceneError(f"raster {path} must have pixels GDAL can read: {' '.join(str(error).split())}; "
+                         "the file may be damaged or incomplete, copy it again") from error
 
 
 def _grid(dataset: DatasetReader) -> Grid:
@@ -64,8 +82,9 @@ def describe(path: Path) -> RasterInfo:
         SceneError: GDAL cannot open the file.
     """
     with _open(path) as dataset:
-        return RasterInfo(_grid(dataset), dataset.count, dataset.dtypes[0], dataset.descriptions, dataset.nodata,
-                          dict(dataset.tags()))
+        dtype = dataset.dtypes[0] if dataset.count else ""
+        return RasterInfo(_grid(dataset), dataset.count, dtype, dataset.descriptions, dataset.nodata,
+                          dict(dataset.tags()), dataset.dtypes, dataset.nodatavals)
 
 
 def read(path: Path, window: Window | None = None, bands: Sequence[int] | None = None) -> AnyArray:
@@ -74,7 +93,7 @@ def read(path: Path, window: Window | None = None, bands: Sequence[int] | None =
     Raises:
         SceneError: GDAL cannot open the file.
     """
-    with _open(path) as dataset:
+    with _open(path) as dataset, _reading(str(path)):
         indexes = list(bands) if bands is not None else list(dataset.indexes)
         data: AnyArray = dataset.read(indexes, window=_rio_window(window))
     return data[0] if len(indexes) == 1 else np.ascontiguousarray(np.moveaxis(data, 0, -1))
@@ -92,14 +111,16 @@ class WindowReader:
 
     def read(self, window: Window, bands: Sequence[int]) -> AnyArray:
         """Pixels of a window inside the raster as BHW (bands first), in the file's dtype; `bands` count from 1."""
-        data: AnyArray = self._dataset.read(list(bands), window=_rio_window(window))
+        with _reading(self._dataset.name):
+            data: AnyArray = self._dataset.read(list(bands), window=_rio_window(window))
         return data
 
     def mask(self, window: Window) -> BoolArray | None:
         """True where the file's mask or alpha band says there is data, shape HW; None where it has neither."""
         if MaskFlags.per_dataset not in self._dataset.mask_flag_enums[0]:
             return None
-        mask: BoolArray = self._dataset.read_masks(1, window=_rio_window(window)) != 0
+        with _reading(self._dataset.name):
+            mask: BoolArray = self._dataset.read_masks(1, window=_rio_window(window)) != 0
         return mask
 
 
@@ -117,12 +138,13 @@ def open_windows(path: Path) -> Iterator[WindowReader]:
 class WarpedReader:
     """Reads windows of a raster as they look on another grid; pixels outside the source are `nodata`."""
 
-    def __init__(self, dataset: WarpedVRT) -> None:
-        self._dataset = dataset
+    def __init__(self, dataset: WarpedVRT, name: str) -> None:
+        self._dataset, self._name = dataset, name
 
     def read(self, window: Window, bands: Sequence[int]) -> AnyArray:
         """Pixels of the window as HWB, in the source's dtype unless another was asked for."""
-        data: AnyArray = self._dataset.read(list(bands), window=_rio_window(window))
+        with _reading(self._name):
+            data: AnyArray = self._dataset.read(list(bands), window=_rio_window(window))
         return np.ascontiguousarray(np.moveaxis(data, 0, -1))
 
 
@@ -146,7 +168,7 @@ def open_on_grid(path: Path, grid: Grid, resampling: str, source_crs: str = "", 
                        src_crs=RasterioCRS.from_user_input(source_crs) if source_crs else None,
                        transform=grid.transform, height=grid.height, width=grid.width,
                        resampling=Resampling[resampling], src_nodata=fill, nodata=fill, **options) as warped:
-            yield WarpedReader(warped)
+            yield WarpedReader(warped, str(path))
 
 
 class RasterWriter:
@@ -173,7 +195,7 @@ def create(path: Path, grid: Grid, dtype: npt.DTypeLike, bands: Sequence[str], n
     # GDAL puts off strips of nothing but nodata (or 0) to the end of the file, unless it is told to write them in turn.
     options = {"interleave": "pixel", "bigtiff": "if_safer", "compress": "none",
                "@WRITE_EMPTY_TILES_SYNCHRONOUSLY": "YES", **(profile or {})}
-    with staged_file(path) as partial, warnings.catch_warnings():
+    with staged_file(path) as partial, warnings.catch_warnings(), rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
         warnings.simplefilter("ignore", NotGeoreferencedWarning)
         with rasterio.open(partial, "w", driver="GTiff", height=grid.height, width=grid.width, count=len(bands),
                            dtype=np.dtype(dtype).name, transform=grid.transform, nodata=nodata,
@@ -205,7 +227,7 @@ def write_cog(path: Path, source: Path, resampling: str, tags: Mapping[str, str]
     if tags:
         with rasterio.open(source, "r+") as dataset:
             dataset.update_tags(**tags)
-    with staged_file(path) as partial:
+    with staged_file(path) as partial, rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES):
         gdal_copy(source, partial, driver="COG", compress="deflate", overview_resampling=resampling,
                   resampling=resampling, bigtiff="if_safer")
 

@@ -25,6 +25,33 @@ class Entry:
     bands: tuple[str, ...] = ()
     #: Number of features (vectors only).
     count: int = 0
+    #: Processing level of a scene: L1C, L2A or "", unsaid.
+    level: str = ""
+    #: reflectance = (pixel + offset) / quantification was applied; 0: pixels are as they came.
+    quantification: float = 0.0
+    #: The offset of each band in file order; () where nothing was applied.
+    offsets: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One answer of a network that files of data/raw were made of: an asset of a STAC item, or of OpenStreetMap."""
+
+    #: The item's id, or the service.
+    id: str
+    #: The band or part it was read for.
+    role: str
+    #: Without signature.
+    href: str
+    #: Of what was kept of it: the cut-out's file, or the answer's elements without its date.
+    sha256: str
+    #: Of the whole remote file in bytes, where its catalog says so; else 0.
+    size: int = 0
+    #: Acquisition, or date of the data base.
+    time: str = ""
+    licence: str = ""
+    #: What was asked (a query), or how digital numbers became reflectance.
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -36,6 +63,8 @@ class Catalog:
     scenes: tuple[Entry, ...]
     labels: Entry
     reference: Entry | None
+    #: What came over a network; () for sources of files.
+    assets: tuple[Asset, ...] = ()
 
     @classmethod
     def open(cls, path: Path) -> "Catalog":
@@ -50,7 +79,7 @@ class Catalog:
             raise SceneError(f"catalog {path} must exist: not found; run `dvc repro acquire`") from error
         reference = data["reference"]
         return cls(data["coverage"], data["source"], tuple(_entry(s) for s in data["scenes"]), _entry(data["labels"]),
-                   _entry(reference) if reference else None)
+                   _entry(reference) if reference else None, tuple(Asset(**a) for a in data.get("assets", ())))
 
     def write(self, path: Path) -> None:
         """Write catalog.json."""
@@ -58,7 +87,7 @@ class Catalog:
 
 
 def _entry(data: dict[str, Any]) -> Entry:
-    return Entry(**{**data, "bands": tuple(data["bands"])})
+    return Entry(**{**data, "bands": tuple(data["bands"]), "offsets": tuple(data.get("offsets", ()))})
 
 
 def enter(folder: Path, file: Path, href: str, id_: str = "", licence: str = "", time: str = "",

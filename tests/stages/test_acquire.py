@@ -116,7 +116,7 @@ def test_masked_pixels_need_a_free_value(local_project: Make) -> None:
      r"bands of task.bands .*\['nir'\] missing among \['blue', 'green', "),
     ({"bands": None}, {}, "must have named bands: 4 of 4 have no description; list all 4 names"),
     ({}, {"bands": ["blue", "green"]}, "it has 4 bands, 2 names are given"),
-    ({}, {"bands": ["blue", "green", "red", "red"]}, r"\['red'\] occur twice"),
+    ({"bands": ("blue", "green", "red", "red")}, {}, r"\['red'\] occur twice"),
     ({"grid": NO_CRS}, {}, r"must have a CRS: the file has none; set acquire.local.scenes\[scene\].crs"),
     ({}, {"crs": "EPSG:4326"}, "must have one CRS: the file says EPSG:32748, .* says EPSG:4326"),
     ({"grid": NO_CRS}, {"crs": "EPSG:99"}, "must be a CRS that PROJ knows"),

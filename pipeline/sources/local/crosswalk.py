@@ -7,6 +7,8 @@ from collections.abc import Hashable, Iterable, Mapping
 from pipeline.errors import LabelError
 
 IGNORE = "ignore"
+#: Unmapped values that a message lists before it only counts them.
+_LISTED = 20
 
 
 def value_key(value: Hashable) -> str:
@@ -28,11 +30,12 @@ def check_mapped(counts: Mapping[str, int], mapping: Mapping[str, str], subject:
         setting: the parameter that maps them.
 
     Raises:
-        LabelError: a key is not in the mapping; the message lists all of them with their counts.
+        LabelError: a key is not in the mapping; the message lists them with their counts.
     """
     unmapped = {key: n for key, n in counts.items() if key not in mapping}
     if unmapped:
-        found = ", ".join(f"{key!r} ({n} times)" for key, n in sorted(unmapped.items()))
+        found = ", ".join(f"{key!r} ({n} times)" for key, n in sorted(unmapped.items())[:_LISTED])
+        found += f" and {len(unmapped) - _LISTED} more" if len(unmapped) > _LISTED else ""
         raise LabelError(f"{subject}: every value must be mapped to a class or to {IGNORE!r}, but {found} "
                          f"{'is' if len(unmapped) == 1 else 'are'} not; add to {setting}")
     if unused := sorted(set(mapping) - set(counts)):

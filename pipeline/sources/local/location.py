@@ -1,6 +1,6 @@
 """Where the user's files lie: one CRS a file, and labels that meet a scene."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import geopandas as gpd
 import numpy as np
@@ -9,6 +9,10 @@ from pyproj import CRS
 from pipeline.errors import KumulusError, LabelError
 from pipeline.geo.grid import Grid, parse_crs
 from pipeline.types import BoolArray
+
+#: Longitudes go to 180, or to 360 where they are counted eastward only.
+_LARGEST_DEGREE = 360.0
+_POLE = 90.0
 
 
 def settle_crs(found: CRS | None, given: str, subject: str, setting: str, error: type[KumulusError]) -> CRS:
@@ -27,6 +31,29 @@ def settle_crs(found: CRS | None, given: str, subject: str, setting: str, error:
         raise error(f"{subject} must have one CRS: the file says {crs_name(found)}, {setting} says {given}; "
                     f"remove {setting} or correct the file")
     return named
+
+
+def check_plausible(bounds: Sequence[float], crs: CRS, subject: str, setting: str, error: type[KumulusError]) -> None:
+    """See that coordinates can be in their CRS: metres are no degrees, and degrees lie on no map in metres.
+
+    Args:
+        bounds: left, bottom, right, top.
+        crs: their CRS.
+        subject: what lies there, for the message.
+        setting: the parameter that corrects the CRS.
+        error: the class of the error.
+
+    Raises:
+        KumulusError: (of the class `error`) they cannot.
+    """
+    largest = float(np.abs(np.asarray(bounds, dtype=np.float64)).max())
+    if crs.is_geographic and largest > _LARGEST_DEGREE:
+        raise error(f"{subject} must have coordinates in degrees, as {crs_name(crs)} says: its bounds "
+                    f"{box_text(bounds)} look like metres; correct the file's CRS or {setting}")
+    in_degrees = largest <= _LARGEST_DEGREE and abs(bounds[1]) <= _POLE and abs(bounds[3]) <= _POLE
+    if crs.is_projected and in_degrees and crs.axis_info[0].unit_name == "metre":
+        raise error(f"{subject} must have coordinates in metres, as {crs_name(crs)} says: its bounds "
+                    f"{box_text(bounds)} look like degrees; correct the file's CRS or {setting}")
 
 
 def crs_name(crs: CRS) -> str:
@@ -55,10 +82,11 @@ def check_overlap(frame: gpd.GeoDataFrame, grids: Mapping[str, Grid], subject: s
     if not any(counts.values()):
         scene, grid = next(iter(grids.items()))
         raise LabelError(f"{subject} must overlap a scene: they are {crs_name(frame.crs)} with bounds "
-                         f"{_box(frame.total_bounds)}, scene {scene} is {grid.crs_name} with bounds "
-                         f"{_box(grid.bounds)}; correct the file's CRS or {setting}")
+                         f"{box_text(frame.total_bounds)}, scene {scene} is {grid.crs_name} with bounds "
+                         f"{box_text(grid.bounds)}; correct the file's CRS or {setting}")
     return counts
 
 
-def _box(bounds: tuple[float, float, float, float]) -> str:
+def box_text(bounds: Sequence[float]) -> str:
+    """(left, bottom, right, top) to six digits."""
     return "(" + ", ".join(f"{float(b):.6g}" for b in bounds) + ")"

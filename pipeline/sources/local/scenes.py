@@ -1,117 +1,192 @@
-"""Copy the user's scenes: bands named, CRS settled, odd nodata and masks made plain.
+"""Copy the user's scenes: bands on one grid, nodata and masks made plain, digital numbers made reflectance.
 
 Shape legend: H rows, W columns, B bands.
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
 
 from pipeline.errors import SceneError
 from pipeline.geo import raster_io
+from pipeline.geo.aligned import AlignedReader, open_aligned
 from pipeline.geo.grid import Grid
-from pipeline.geo.nodata import fitting_nodata, has_data
+from pipeline.geo.nodata import EdgeArea, fitting_nodata
 from pipeline.geo.windows import row_bands
-from pipeline.params.acquire import LocalScene
-from pipeline.sources.local.location import settle_crs
+from pipeline.sources.local.masks import Masked, open_mask
+from pipeline.sources.local.product import Layer, Product
 from pipeline.types import AnyArray, BoolArray, Window
 
-_ROWS = 256
+#: Rows of a strip in the file that is written.
+_STRIP_ROWS = 64
+#: Pixels that are worked on at once, so that memory does not grow with a scene's width.
+_PIXELS = 2**19
+#: Undeclared zeros at the edge beyond this share of a scene are taken for missing ground.
+_MANY = 0.01
 
 
-def check_bands(names: tuple[str, ...], needed: tuple[str, ...], subject: str) -> None:
-    """See that a scene has the task's bands.
+def copy_scene(product: Product, root: Path, out: Path, needed: Sequence[str], reflectance_scale: float) -> None:
+    """Write a scene as a deflated GeoTIFF with band names and CRS, all bands on its one grid.
+
+    With a quantification, pixels become float32 (pixel + offset) / quantification * `reflectance_scale`, NaN where
+    there is no data; extra bands keep their units. Without, they stay as they are: floating-point pixels without data
+    become NaN, integer ones the declared nodata value (without one, the least or largest value of the type that is
+    free). Bands of different types become float32.
+
+    Args:
+        product: what the scene is made of.
+        root: what the mask's path starts from.
+        out: the GeoTIFF.
+        needed: the task's bands; pixels must have data in all of them to count.
+        reflectance_scale: pixel value of reflectance 1 in what is written.
 
     Raises:
-        SceneError: a band is missing; the message names what there is.
+        SceneError: a file cannot be read, the mask cannot be used, no pixel has data, zeros are many and undeclared,
+            or no value is free for missing pixels.
     """
-    if missing := [b for b in needed if b not in names]:
-        raise SceneError(f"{subject} must have the bands of task.bands {list(needed)}: {missing} missing among "
-                         f"{list(names)}; correct the bands of this scene in acquire.local.scenes, or task.bands")
+    grid, columns = product.grid, [product.names.index(b) for b in needed]
+    dtype = _result_dtype(product)
+    complete, zeros = 0, EdgeArea(grid.height, grid.width) if _asks_about_zeros(product) else None
+    with _open(product, root, dtype) as bands:
+        nodata = float("nan") if dtype.kind == "f" else _integer_nodata(product, bands, dtype)
+        profile = {"compress": "deflate", "blockysize": str(_STRIP_ROWS)}
+        with raster_io.create(out, grid, dtype, product.names, nodata, profile=profile) as writer:
+            for window in _row_bands(grid):
+                pixels, data = bands.read(window)
+                complete += int(data[..., columns].all(axis=-1).sum())
+                if zeros is not None:
+                    own = slice(0, len(product.layers))
+                    zeros.add(_all_zero(pixels[..., own]) & data[..., own].all(axis=-1))
+                pixels = _reflectance(pixels, product, reflectance_scale)
+                writer.write(pixels if nodata is None else np.where(data, pixels, dtype.type(nodata)), window)
+            if zeros is not None:
+                _check_zeros(zeros.pixels(), product)
+            _check_filled(complete, product)
 
 
-def copy_scene(scene: LocalScene, root: Path, out: Path, needed: tuple[str, ...]) -> tuple[str, ...]:
-    """Write a scene as a deflated GeoTIFF with band names and CRS; returns the names in file order.
+class _Bands:
+    """Reads all bands of a product on its grid, with what is left out already taken out."""
 
-    Floating-point pixels without data become NaN; integer ones keep the file's nodata value, which those that a mask
-    or alpha band leaves out take too (without one, the least or largest value of the type, whichever is free).
+    def __init__(self, product: Product, readers: list[AlignedReader], masked: Masked | None,
+                 dtype: np.dtype[np.generic]) -> None:
+        self._product, self._readers, self._masked, self._dtype = product, readers, masked, dtype
 
-    Raises:
-        SceneError: the file cannot be opened, bands are unnamed or missing, no CRS, no pixel has data, or no value is
-            free for masked pixels.
-    """
-    path = root / scene.path
-    subject = f"scene {scene.id} ({scene.path})"
-    info = raster_io.describe(path)
-    names = _band_names(scene, info.bands, subject)
-    check_bands(names, needed, subject)
-    crs = settle_crs(info.grid.crs, scene.crs, subject, f"acquire.local.scenes[{scene.id}].crs", SceneError)
-    grid = Grid(info.grid.crs_wkt or crs.to_wkt(), info.grid.transform, info.grid.height, info.grid.width)
-    dtype = np.dtype(info.dtype)
-    nodata = float("nan") if dtype.kind == "f" else _integer_nodata(path, info, subject)
-    columns = [names.index(b) for b in needed]
-    complete = 0
-    profile = {"compress": "deflate", "blockysize": "64"}
-    with raster_io.create(out, grid, dtype, names, nodata, profile=profile) as writer:
-        for window, pixels, data in _read_rows(path, info):
-            complete += int(data[..., columns].all(axis=-1).sum())
-            writer.write(pixels if nodata is None else np.where(data, pixels, dtype.type(nodata)), window)
-        _check_filled(complete, grid, info.nodata, subject)
-    return names
+    def may_miss(self) -> bool:
+        """Whether any pixel of an integer scene can be without data."""
+        return (self._masked is not None or self._product.scene.zeros == "nodata"
+                or any(reader.may_miss() for reader in self._readers))
+
+    def read(self, window: Window) -> tuple[AnyArray, BoolArray]:
+        """Digital numbers HWB in the result's dtype, and where they hold data, HWB."""
+        parts = [reader.read(window) for reader in self._readers]
+        pixels = np.concatenate([p.astype(self._dtype, copy=False) for p, _ in parts], axis=-1)
+        data = np.concatenate([d for _, d in parts], axis=-1)
+        scene, own = self._product.scene, slice(0, len(self._product.layers))
+        if scene.zeros == "nodata":
+            data[..., own] &= ~_all_zero(pixels[..., own])[..., np.newaxis]
+        elif self._product.quantification and scene.zeros == "refuse":
+            data[..., own] &= pixels[..., own] != 0
+        if self._masked is not None:
+            data &= ~self._masked(window)[..., np.newaxis]
+        return pixels, data
 
 
-def _read_rows(path: Path, info: raster_io.RasterInfo) -> Iterator[tuple[Window, AnyArray, BoolArray]]:
-    """Row bands of the file: window, pixels HWB, and where they hold data by nodata value and mask, HWB."""
-    bands = range(1, info.count + 1)
-    with raster_io.open_windows(path) as reader:
-        for window in row_bands(info.grid.height, info.grid.width, _ROWS):
-            pixels = np.ascontiguousarray(np.moveaxis(reader.read(window, bands), 0, -1))
-            data = has_data(pixels, info.nodata)
-            if (mask := reader.mask(window)) is not None:
-                data &= mask[..., np.newaxis]
-            yield window, pixels, data
+@contextmanager
+def _open(product: Product, root: Path, dtype: np.dtype[np.generic]) -> Iterator[_Bands]:
+    scene = product.scene
+    # Zeros that mean nothing must not mix with others, so they are kept out of resampling too.
+    zeros = 0.0 if scene.zeros == "nodata" or (product.quantification and scene.zeros == "refuse") else None
+    working = "float32" if dtype == np.float32 else None
+    with ExitStack() as stack:
+        readers = []
+        for (path, own_grid, nodata, _), group in groupby(product.layers, key=_alike):
+            indexes = [layer.index for layer in group]
+            if own_grid != product.grid and nodata is None:
+                nodata = zeros
+            readers.append(stack.enter_context(open_aligned(path, indexes, product.grid, own_grid, scene.resampling,
+                                                            nodata, working)))
+        for extra in product.extras:
+            readers.append(stack.enter_context(open_aligned(extra.path, [1], product.grid, extra.grid, "bilinear",
+                                                            extra.nodata, working)))
+        masked = stack.enter_context(open_mask(product, root))
+        yield _Bands(product, readers, masked, dtype)
 
 
-def _integer_nodata(path: Path, info: raster_io.RasterInfo, subject: str) -> float | None:
-    """The file's nodata value; without one, a value that no pixel with data has if the mask leaves any out."""
-    dtype = np.dtype(info.dtype)
-    if (declared := fitting_nodata(info.nodata, dtype)) is not None:
-        return declared
-    with raster_io.open_windows(path) as reader:
-        if reader.mask(Window(0, 0, 1, 1)) is None:
-            return None
-    limits = np.iinfo(dtype)
-    free, masked = {limits.min, limits.max}, False
-    for _, pixels, data in _read_rows(path, info):
-        masked = masked or not data.all()
+def _row_bands(grid: Grid) -> Iterator[Window]:
+    strips = min(4, max(1, _PIXELS // (grid.width * _STRIP_ROWS)))
+    return row_bands(grid.height, grid.width, strips * _STRIP_ROWS)
+
+
+def _alike(layer: Layer) -> tuple[Path, Grid, float | None, str]:
+    """What bands must share to be read in one go."""
+    return layer.path, layer.grid, layer.nodata, layer.dtype
+
+
+def _result_dtype(product: Product) -> np.dtype[np.generic]:
+    types = {layer.dtype for layer in (*product.layers, *product.extras)}
+    return np.dtype(types.pop()) if len(types) == 1 and not product.quantification else np.dtype(np.float32)
+
+
+def _all_zero(pixels_HWB: AnyArray) -> BoolArray:
+    zero: BoolArray = (pixels_HWB == 0).all(axis=-1)
+    return zero
+
+
+def _reflectance(pixels_HWB: AnyArray, product: Product, scale: float) -> AnyArray:
+    """Digital numbers of the scene's own bands as reflectance in scene units; extra bands as they are."""
+    if product.quantification:
+        with np.errstate(over="ignore", invalid="ignore"):
+            for i, layer in enumerate(product.layers):
+                band = pixels_HWB[..., i].astype(np.float64)
+                pixels_HWB[..., i] = (band + layer.offset) / product.quantification * scale
+    return pixels_HWB
+
+
+def _integer_nodata(product: Product, bands: _Bands, dtype: np.dtype[np.generic]) -> float | None:
+    """The one declared nodata value; else one that no pixel with data has, if any pixel is without data."""
+    declared = {fitting_nodata(layer.nodata, dtype) for layer in (*product.layers, *product.extras)}
+    if len(declared) == 1 and (value := next(iter(declared))) is not None:
+        return value
+    if not bands.may_miss():
+        return None
+    limits = np.iinfo(dtype.name)
+    free: set[float] = {limits.min, limits.max, *(v for v in declared if v is not None)}
+    missing = False
+    for window in _row_bands(product.grid):
+        pixels, data = bands.read(window)
+        missing = missing or not data.all()
         free -= {value for value in free if (pixels[data] == value).any()}
-    if masked and not free:
-        raise SceneError(f"{subject} must have a value free for the pixels its mask leaves out: {limits.min} and "
-                         f"{limits.max} both occur in its {dtype.name} pixels; declare a nodata value in the file, or "
-                         "convert it to a wider type")
-    return min(free) if masked else None
+    if missing and not free:
+        raise SceneError(f"{product.subject} must have a value free for pixels without data, which a mask leaves out: "
+                         f"{limits.min} and {limits.max} both occur in its {dtype.name} pixels; declare a nodata value "
+                         "in the file, or convert it to a wider type")
+    return min(free) if missing else None
 
 
-def _band_names(scene: LocalScene, described: tuple[str | None, ...], subject: str) -> tuple[str, ...]:
-    names = scene.bands or tuple(b or "" for b in described)
-    remedy = f"list all {len(described)} names in file order under bands of this scene in acquire.local.scenes"
-    if len(names) != len(described):
-        raise SceneError(f"{subject} must have a name for each band: it has {len(described)} bands, {len(names)} names "
-                         f"are given; {remedy}")
-    if unnamed := [i for i, name in enumerate(names, 1) if not name]:
-        raise SceneError(f"{subject} must have named bands: {len(unnamed)} of {len(names)} have no description; "
-                         f"{remedy}")
-    if repeated := sorted({n for n in names if names.count(n) > 1}):
-        raise SceneError(f"{subject} must have bands with different names: {repeated} occur twice; {remedy}")
-    return names
+def _asks_about_zeros(product: Product) -> bool:
+    undeclared = all(layer.nodata is None for layer in product.layers)
+    return undeclared and not product.quantification and product.scene.zeros == "refuse"
 
 
-def _check_filled(complete: int, grid: Grid, nodata: float | None, subject: str) -> None:
-    total = grid.height * grid.width
+def _check_zeros(area: int, product: Product) -> None:
+    total = product.grid.height * product.grid.width
+    if area > _MANY * total:
+        raise SceneError(f"{product.subject} must say what its zeros mean, as it declares no nodata: {area} of {total} "
+                         f"pixels ({100 * area / total:.1f} %) are 0 in every band and reach its edge; set zeros of "
+                         "this scene in acquire.local.scenes to nodata or data")
+
+
+def _check_filled(complete: int, product: Product) -> None:
+    total = product.grid.height * product.grid.width
     if complete == 0:
-        raise SceneError(f"{subject} must have pixels with data in all bands of the task: all {total} are nodata "
-                         f"(declared {nodata}), masked or NaN; use another scene, or correct its nodata value")
+        values = sorted({str(layer.nodata) for layer in product.layers})
+        raise SceneError(f"{product.subject} must have pixels with data in all bands of the task: all {total} are "
+                         f"nodata (declared {', '.join(values)}), masked or NaN; use another scene, or correct its "
+                         "nodata value")
     if complete < total / 100:
-        warnings.warn(f"{subject} has data in all bands of the task at only {complete} of {total} pixels", stacklevel=2)
+        warnings.warn(f"{product.subject} has data in all bands of the task at only {complete} of {total} pixels",
+                      stacklevel=2)
