@@ -1,0 +1,1 @@
+"""Outlines of OpenStreetMap by their tags, with the query that found them."""
