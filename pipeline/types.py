@@ -43,7 +43,7 @@ class Predictor(Protocol):
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """Names of the input bands, in the order the predictor wants them."""
+        """Names of the input channels (the bands, or what a recipe makes of them), in the order the predictor wants."""
         ...
 
     @property
@@ -52,7 +52,7 @@ class Predictor(Protocol):
         ...
 
     def probabilities(self, image_NCHW: FloatArray) -> FloatArray:
-        """float32 probabilities, shape NKHW, for scene values in which NaN means invalid."""
+        """float32 probabilities, shape NKHW, for channels in which NaN means invalid."""
         ...
 
 

@@ -45,7 +45,7 @@ def run(params: Params, paths: Paths, log: RunLog | None = None) -> dict[str, An
     texts = (paths.export / name for name in ("provenance.json", "lineage.json", "model_card.md"))
     for file in (*texts, *sorted(paths.report("export").iterdir())):
         log.artifact(file, "export")
-    register_onnx(log, paths.export / "model.onnx", settings.registered_name, bundle.facts.bands,
+    register_onnx(log, paths.export / "model.onnx", settings.registered_name, bundle.facts.channels,
                   bundle.facts.classes, {"kumulus.provenance": digest})
     return summary
 

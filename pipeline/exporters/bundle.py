@@ -16,7 +16,7 @@ from pipeline.exporters.onnx_model import check_parity, export_onnx, parity_wind
 from pipeline.exporters.polygons import write_polygons
 from pipeline.inference.network import NetworkPredictor
 from pipeline.inference.onnx_predictor import ModelFacts
-from pipeline.inference.sources import StorePixels
+from pipeline.inference.sources import ChannelPixels, StorePixels
 from pipeline.networks.members import load_member, member_folders
 from pipeline.params.evaluate import TileParams
 from pipeline.params.export import ExportParams
@@ -58,7 +58,9 @@ def write_bundle(
     windows = (
         image
         for scene in store.scenes[:_PARITY_SCENES]
-        for image in parity_windows(StorePixels(scene), segmenters[0].spec.patch_size_px, facts.size_multiple)
+        for image in parity_windows(
+            ChannelPixels(StorePixels(scene), facts.recipe), segmenters[0].spec.patch_size_px, facts.size_multiple
+        )
     )
     parity = check_parity(folder / "model.onnx", segmenters, windows, settings.parity_tolerance)
 
@@ -67,7 +69,13 @@ def write_bundle(
     (folder / "maps").mkdir()
     for scene in store:
         files = write_maps(
-            predictor, StorePixels(scene), tiles, folder / "maps", scene.id, facts.colors, tags
+            predictor,
+            ChannelPixels(StorePixels(scene), facts.recipe),
+            tiles,
+            folder / "maps",
+            scene.id,
+            facts.colors,
+            tags,
         )
         for path in (files.class_map, files.confidence):
             checks.check_cog(path, scene.grid, tags)

@@ -58,7 +58,7 @@ def card(facts: CardFacts) -> str:
         f"A semantic segmentation network that gives every pixel of a satellite scene one of "
         f"{len(model.classes)} classes: {facts.network.architecture} with encoder {facts.network.encoder}, "
         f"{of}, trained from scratch by Kumulus. "
-        "`model.onnx` holds normalization and activation: scene values go in, class probabilities come out.",
+        "`model.onnx` holds normalization and activation: channels go in, class probabilities come out.",
         f"Provenance: sha256 `{model.provenance}` of `provenance.json`, which names every data file, code "
         "file, parameter and library version; `model.onnx`, the maps and `polygons.gpkg` carry it too.",
         "## Classes\n\n" + _classes(facts),
@@ -90,16 +90,38 @@ def _classes(facts: CardFacts) -> str:
 
 
 def _input(model: ModelFacts) -> str:
-    rows = [
-        [name, f"{low:g}", f"{high:g}"]
-        for name, low, high in zip(model.bands, model.low, model.high, strict=True)
-    ]
-    return (
-        f"float32, shape (N, {len(model.bands)}, H, W), bands in this order, in the units of the training "
+    seen = ["least value seen", "largest value seen"]
+    names = "bands" if model.recipe.is_plain else "channels"
+    text = (
+        f"float32, shape (N, {len(model.channels)}, H, W), {names} in this order, bands in the units of the training "
         f"scenes (reflectance x {model.reflectance_scale:g}); NaN marks invalid pixels. H and W are "
-        f"multiples of {model.size_multiple}. Pixels were about {model.pixel_size_m:.3g} m on the ground.\n\n"
-        + _table(["band", "least value seen", "largest value seen"], rows)
+        f"multiples of {model.size_multiple}. Pixels were about {model.pixel_size_m:.3g} m on the ground."
     )
+    bands = _table(["band", *seen], _ranges(model.bands, model.band_low, model.band_high))
+    if model.recipe.is_plain:
+        return f"{text}\n\n{bands}"
+    channels = _table(["channel", *seen], _ranges(model.channels, model.low, model.high))
+    return f"{text}\n\n{channels}\n\nChannels are computed from the bands of a scene{_formulas(model)}:\n\n{bands}"
+
+
+def _ranges(names: Sequence[str], low: Sequence[float], high: Sequence[float]) -> list[list[str]]:
+    return [
+        [name, f"{least:g}", f"{largest:g}"] for name, least, largest in zip(names, low, high, strict=True)
+    ]
+
+
+def _formulas(model: ModelFacts) -> str:
+    """What a reader needs to compute index and texture channels."""
+    parts = []
+    if indices := model.recipe.indices:
+        parts.append(f"{', '.join(indices)} of reflectance by spyndex's formulas")
+    if texture := model.recipe.texture:
+        parts.append(
+            f"glcm_ from the grey-level co-occurrence of reflectance in {texture.levels} levels from "
+            f"{texture.low:g} to {texture.high:g}, in windows of {texture.window_px} px at a distance of "
+            f"{texture.distance_px} px, symmetric, each property averaged over four angles"
+        )
+    return f" ({'; '.join(parts)})" if parts else ""
 
 
 def _data(catalog: Mapping[str, Any]) -> str:
@@ -219,7 +241,8 @@ def _limits(facts: CardFacts) -> str:
 
 def _use(model: ModelFacts) -> str:
     side = 8 * model.size_multiple
-    return f"""`kumulus predict SCENE.tif --model model.onnx` maps a whole scene with all checks. In Python:
+    own = "" if model.recipe.is_plain else ", computing the channels from its bands"
+    return f"""`kumulus predict SCENE.tif --model model.onnx` maps a whole scene with all checks{own}. In Python:
 
 ```python
 import json
@@ -228,10 +251,10 @@ import numpy as np
 import onnxruntime
 
 session = onnxruntime.InferenceSession("model.onnx")
-about = session.get_modelmeta().custom_metadata_map  # bands, classes, colours, value range, provenance
+about = session.get_modelmeta().custom_metadata_map  # channels, classes, colours, value range, provenance
 classes = json.loads(about["kumulus.classes"])
-image = np.full((1, {len(model.bands)}, {side}, {side}), np.nan, dtype=np.float32)
-# ... fill image with {", ".join(model.bands)}
+image = np.full((1, {len(model.channels)}, {side}, {side}), np.nan, dtype=np.float32)
+# ... fill image with {", ".join(model.channels)}
 probabilities = session.run(["probabilities"], {{"image": image}})[0]  # (1, {len(model.classes)}, H, W)
 class_map = probabilities[0].argmax(axis=0)
 ```"""

@@ -1,4 +1,4 @@
-"""One ONNX file of a trained ensemble: scene values in, probabilities out, normalization inside.
+"""One ONNX file of a trained ensemble: channels in, probabilities out, normalization inside.
 
 Equal weights give equal bytes: names the exporter draws, source locations and stack traces are taken out.
 
@@ -17,13 +17,13 @@ from torch import Tensor, nn
 
 from pipeline.errors import IntegrityError, ModelError
 from pipeline.inference.onnx_predictor import INPUT, OUTPUT, OnnxPredictor
-from pipeline.inference.sources import StorePixels
+from pipeline.inference.tiles import PixelSource
 from pipeline.networks.segmenter import Segmenter
 from pipeline.types import FloatArray, Window
 
 
 class DeployedModel(nn.Module):
-    """All members with their heads: NCHW in scene units (NaN = invalid) to mean probabilities NKHW."""
+    """All members with their heads: channels NCHW (NaN = invalid) to mean probabilities NKHW."""
 
     def __init__(self, segmenters: Sequence[Segmenter]) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ def export_onnx(path: Path, segmenters: Sequence[Segmenter], metadata: Mapping[s
     spec = segmenters[0].spec
     model = DeployedModel(segmenters).cpu().eval()
     # Two images of unequal sides, all above 1, so that no size is taken for a constant or for another.
-    example = torch.zeros(2, len(spec.bands), 4 * spec.size_multiple, 6 * spec.size_multiple)
+    example = torch.zeros(2, len(spec.channels), 4 * spec.size_multiple, 6 * spec.size_multiple)
     dynamic = {
         "image": {0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC}
     }
@@ -74,7 +74,7 @@ def export_onnx(path: Path, segmenters: Sequence[Segmenter], metadata: Mapping[s
     assert program is not None
     proto = program.model_proto
     _clean(proto)
-    _set_shapes(proto, bands=len(spec.bands), classes=len(spec.classes))
+    _set_shapes(proto, channels=len(spec.channels), classes=len(spec.classes))
     proto.producer_name, proto.doc_string = "kumulus", ""
     for key, value in sorted(metadata.items()):
         proto.metadata_props.add(key=key, value=value)
@@ -121,20 +121,20 @@ def _graphs(graph: onnx.GraphProto) -> Iterable[onnx.GraphProto]:
                 yield from _graphs(inner)
 
 
-def _set_shapes(proto: onnx.ModelProto, bands: int, classes: int) -> None:
-    for value, channels in ((proto.graph.input[0], bands), (proto.graph.output[0], classes)):
+def _set_shapes(proto: onnx.ModelProto, channels: int, classes: int) -> None:
+    for value, wanted in ((proto.graph.input[0], channels), (proto.graph.output[0], classes)):
         dims = value.type.tensor_type.shape.dim
         fixed = dims[1].dim_value
-        if fixed != channels or any(dims[i].dim_value for i in (0, 2, 3)):
+        if fixed != wanted or any(dims[i].dim_value for i in (0, 2, 3)):
             raise ModelError(
-                f"exported graph must have free N, H and W and {channels} channels in {value.name!r}: got "
+                f"exported graph must have free N, H and W and {wanted} channels in {value.name!r}: got "
                 f"{[d.dim_value or d.dim_param for d in dims]}; choose another train.network"
             )
         for i, name in ((0, "N"), (2, "H"), (3, "W")):
             dims[i].dim_param = name
 
 
-def parity_windows(source: StorePixels, size_px: int, multiple: int) -> list[FloatArray]:
+def parity_windows(source: PixelSource, size_px: int, multiple: int) -> list[FloatArray]:
     """Three inputs NCHW from a scene: a patch, two patches of which one has a NaN hole, and an oblong.
 
     Sizes are multiples of `multiple`; pieces that a small scene cannot fill are invalid outside it.
@@ -149,7 +149,7 @@ def parity_windows(source: StorePixels, size_px: int, multiple: int) -> list[Flo
     return [patch[None], np.stack([corner, holed]), piece[None]]
 
 
-def _read(source: StorePixels, row: int, col: int, height: int, width: int) -> FloatArray:
+def _read(source: PixelSource, row: int, col: int, height: int, width: int) -> FloatArray:
     rows, cols = source.grid.shape
     row, col = max(0, min(row, rows - height)), max(0, min(col, cols - width))
     inside = Window(row, col, min(height, rows - row), min(width, cols - col))

@@ -17,6 +17,7 @@ from pipeline.exporters.maps import map_tags, write_maps
 from pipeline.exporters.scene_checks import check_pixels
 from pipeline.inference.onnx_predictor import ModelFacts, OnnxPredictor
 from pipeline.inference.raster_pixels import open_pixels
+from pipeline.inference.sources import ChannelPixels
 from pipeline.params.evaluate import TileParams
 from pipeline.tracking.lineage import prediction_lineage, write_lineage
 from pipeline.types import Predictor
@@ -161,7 +162,8 @@ def _predict(
         with open_pixels(
             path, model.facts.bands, settings["bands"], settings["scale"], settings["crs"]
         ) as pixels:
-            files = write_maps(model.predictor, pixels, tiles, scratch, path.stem, model.facts.colors, tags)
+            channels = ChannelPixels(pixels, model.facts.recipe)
+            files = write_maps(model.predictor, channels, tiles, scratch, path.stem, model.facts.colors, tags)
             for file in (files.class_map, files.confidence):
                 check_cog(file, pixels.grid, tags)
         lineage = prediction_lineage(

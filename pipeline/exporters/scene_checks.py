@@ -27,7 +27,7 @@ def check_pixels(scene: str, pixels: RasterPixels, facts: ModelFacts, rows: int)
 
     Args:
         scene: its name, for messages.
-        pixels: the open scene, with the model's bands.
+        pixels: the open scene, with the model's bands. Units show in bands, not in channels such as ratios of bands.
         facts: the model's.
         rows: rows read at once.
 
@@ -35,7 +35,7 @@ def check_pixels(scene: str, pixels: RasterPixels, facts: ModelFacts, rows: int)
         SceneError: one of these fails.
     """
     _check_pixel_size(scene, pixels, facts)
-    low, high = (np.array(v, dtype=np.float32)[:, None] for v in (facts.low, facts.high))
+    low, high = (np.array(v, dtype=np.float32)[:, None] for v in (facts.band_low, facts.band_high))
     limit = np.maximum(np.abs(low), np.abs(high))
     least, largest = np.full(len(low), np.inf), np.full(len(low), -np.inf)
     inside, faint, valid = np.zeros(len(low), dtype=np.int64), 0, 0
@@ -56,9 +56,9 @@ def check_pixels(scene: str, pixels: RasterPixels, facts: ModelFacts, rows: int)
     band = int(inside.argmin())
     ranges = (
         f"{facts.bands[band]} runs from {least[band]:.4g} to {largest[band]:.4g} and the model has seen "
-        f"{facts.low[band]:.4g} to {facts.high[band]:.4g}"
+        f"{facts.band_low[band]:.4g} to {facts.band_high[band]:.4g}"
     )
-    remedy = _remedy(float(largest[band]), facts.high[band])
+    remedy = _remedy(float(largest[band]), facts.band_high[band])
     if inside[band] < LEAST_INSIDE * valid:
         raise SceneError(
             f"scene {scene} must have {LEAST_INSIDE:.0%} of each band's values in the range the model has seen: "

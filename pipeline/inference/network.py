@@ -7,18 +7,20 @@ import numpy as np
 import torch
 
 from pipeline.errors import ModelError
+from pipeline.features.channels import ChannelRecipe
 from pipeline.networks.members import load_member, member_folders
 from pipeline.networks.segmenter import Segmenter
 from pipeline.types import FloatArray
 
 
 class NetworkPredictor:
-    """One or more members with the same bands and classes."""
+    """One or more members with the same channel recipe and classes."""
 
     def __init__(self, segmenters: Sequence[Segmenter], device: str = "cpu") -> None:
-        signatures = {(s.spec.bands, s.spec.classes) for s in segmenters}
-        if len(signatures) != 1:
-            raise ModelError(f"members of an ensemble must share bands and classes: got {sorted(signatures)}")
+        recipes, classes = {s.spec.recipe for s in segmenters}, {s.spec.classes for s in segmenters}
+        if len(recipes) != 1 or len(classes) != 1:
+            raise ModelError("members of an ensemble must share channels and classes: got "
+                             f"{sorted(map(str, recipes))} and {sorted(classes)}")
         self._segmenters = [s.to(device).eval() for s in segmenters]
         self._device = device
 
@@ -29,8 +31,13 @@ class NetworkPredictor:
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """Input bands in order."""
-        return self._segmenters[0].spec.bands
+        """Input channels in order."""
+        return self._segmenters[0].spec.channels
+
+    @property
+    def recipe(self) -> ChannelRecipe:
+        """How they come from a scene's bands."""
+        return self._segmenters[0].spec.recipe
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -38,7 +45,7 @@ class NetworkPredictor:
         return self._segmenters[0].spec.classes
 
     def probabilities(self, image_NCHW: FloatArray) -> FloatArray:
-        """float32 probabilities NKHW for scene values NCHW, NaN = invalid.
+        """float32 probabilities NKHW for channels NCHW, NaN = invalid.
 
         Raises:
             ModelError: height or width is not a multiple the network can take.

@@ -1,4 +1,4 @@
-"""Apply an exported model from its .onnx file alone: bands, classes, colours and limits are in its metadata.
+"""Apply an exported model from its .onnx file alone: channel recipe, classes and limits are in its metadata.
 
 Shape legend: N images, C bands, K classes, H rows, W columns.
 """
@@ -11,13 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.errors import ModelError
+from pipeline.errors import KumulusError, ModelError
+from pipeline.features.channels import ChannelRecipe
 from pipeline.networks.spec import ModelSpec
 from pipeline.params.evaluate import TileParams
+from pipeline.params.task import TextureParams
 from pipeline.types import FloatArray
 
 #: Version of the metadata's layout; a reader refuses others.
-FORMAT = "kumulus-onnx-1"
+FORMAT = "kumulus-onnx-2"
+
+#: The layout of before there were channels: the network sees the bands as they are.
+_PLAIN_FORMAT = "kumulus-onnx-1"
 
 #: What every key of a Kumulus file's metadata starts with.
 PREFIX = "kumulus."
@@ -28,17 +33,19 @@ INPUT, OUTPUT = "image", "probabilities"
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """What a user of a model must know: bands, classes, what it was trained on, its statement's digest."""
+    """What a user of a model must know: channels, classes, what it was trained on, its statement's digest."""
 
-    bands: tuple[str, ...]
+    recipe: ChannelRecipe
     classes: tuple[str, ...]
     #: #rrggbb by class id.
     colors: tuple[str, ...]
     background: str
-    reflectance_scale: float
-    #: Least and largest scene value the model has seen, per band.
+    #: Least and largest value the model has seen, per channel.
     low: tuple[float, ...]
     high: tuple[float, ...]
+    #: The same per band, in scene units: what a scene is checked against.
+    band_low: tuple[float, ...]
+    band_high: tuple[float, ...]
     #: Height and width of an input must be multiples of this.
     size_multiple: int
     #: Ground size of the training pixels in metres.
@@ -48,18 +55,34 @@ class ModelFacts:
     #: The windows it was evaluated and exported with.
     tiles: TileParams = field(default_factory=TileParams)
 
+    @property
+    def bands(self) -> tuple[str, ...]:
+        """What is read from a scene, in the recipe's order."""
+        return self.recipe.bands
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """What the network sees, in order."""
+        return self.recipe.channels
+
+    @property
+    def reflectance_scale(self) -> float:
+        """Scene values divided by this are reflectance."""
+        return self.recipe.reflectance_scale
+
     @classmethod
     def of(cls, specs: Sequence[ModelSpec], provenance: str, tiles: TileParams | None = None) -> "ModelFacts":
         """The facts of an ensemble: the first member's, with the range that any member has seen."""
         first = specs[0]
         return cls(
-            first.bands,
+            first.recipe,
             first.classes,
             first.colors,
             first.background,
-            first.reflectance_scale,
             tuple(min(v) for v in zip(*(s.low for s in specs), strict=True)),
             tuple(max(v) for v in zip(*(s.high for s in specs), strict=True)),
+            tuple(min(v) for v in zip(*(s.band_low for s in specs), strict=True)),
+            tuple(max(v) for v in zip(*(s.band_high for s in specs), strict=True)),
             max(s.size_multiple for s in specs),
             first.pixel_size_m,
             provenance,
@@ -68,9 +91,13 @@ class ModelFacts:
 
     def to_metadata(self) -> dict[str, str]:
         """Key -> JSON text (plain text for names and digests), sorted by key."""
+        texture = self.recipe.texture
         return {
             PREFIX + "background": self.background,
+            PREFIX + "band_high": json.dumps(self.band_high),
+            PREFIX + "band_low": json.dumps(self.band_low),
             PREFIX + "bands": json.dumps(self.bands),
+            PREFIX + "channels": json.dumps(self.channels),
             PREFIX + "classes": json.dumps(self.classes),
             PREFIX + "colors": json.dumps(self.colors),
             PREFIX + "format": FORMAT,
@@ -80,6 +107,7 @@ class ModelFacts:
             PREFIX + "provenance": self.provenance,
             PREFIX + "reflectance_scale": json.dumps(self.reflectance_scale),
             PREFIX + "size_multiple": json.dumps(self.size_multiple),
+            PREFIX + "texture": texture.model_dump_json() if texture else "null",
             PREFIX + "tiles": self.tiles.model_dump_json(),
         }
 
@@ -90,6 +118,12 @@ class ModelFacts:
         Raises:
             ModelError: the metadata are not Kumulus's, or of another format.
         """
+        if metadata.get(PREFIX + "format") == _PLAIN_FORMAT:
+            plain = {"channels": "bands", "band_low": "low", "band_high": "high"}
+            same = {PREFIX + new: metadata[PREFIX + old] for new, old in plain.items() if PREFIX + old in metadata}
+            return cls.from_metadata(
+                {**metadata, **same, PREFIX + "texture": "null", PREFIX + "format": FORMAT}, subject
+            )
         if metadata.get(PREFIX + "format") != FORMAT:
             raise ModelError(
                 f"model {subject} must be an ONNX file that Kumulus exported ({PREFIX}format {FORMAT}): got "
@@ -97,15 +131,22 @@ class ModelFacts:
             )
         values: dict[str, Any] = {}
         try:
-            for key in ("bands", "classes", "colors", "low", "high"):
+            texture = json.loads(metadata[PREFIX + "texture"])
+            values["recipe"] = ChannelRecipe.named(
+                tuple(json.loads(metadata[PREFIX + "bands"])),
+                tuple(json.loads(metadata[PREFIX + "channels"])),
+                TextureParams.model_validate(texture) if texture is not None else None,
+                json.loads(metadata[PREFIX + "reflectance_scale"]),
+            )
+            for key in ("classes", "colors", "low", "high", "band_low", "band_high"):
                 values[key] = tuple(json.loads(metadata[PREFIX + key]))
-            for key in ("reflectance_scale", "size_multiple", "pixel_size_m"):
+            for key in ("size_multiple", "pixel_size_m"):
                 values[key] = json.loads(metadata[PREFIX + key])
             for key in ("background", "provenance"):
                 values[key] = metadata[PREFIX + key]
             if tiles := metadata.get(PREFIX + "tiles"):  # files of before have none
                 values["tiles"] = TileParams.model_validate_json(tiles)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, KumulusError) as error:
             raise ModelError(
                 f"model {subject} must have readable Kumulus metadata: {' '.join(repr(error).split())}; "
                 "export it anew"
@@ -146,8 +187,8 @@ class OnnxPredictor:
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """Input bands in order."""
-        return self.facts.bands
+        """Input channels in order."""
+        return self.facts.channels
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -155,15 +196,15 @@ class OnnxPredictor:
         return self.facts.classes
 
     def probabilities(self, image_NCHW: FloatArray) -> FloatArray:
-        """float32 probabilities NKHW for scene values NCHW, NaN = invalid.
+        """float32 probabilities NKHW for channels NCHW, NaN = invalid.
 
         Raises:
-            ModelError: the number of bands, or height or width, is none the network can take.
+            ModelError: the number of channels, or height or width, is none the network can take.
         """
         multiple = self.facts.size_multiple
         if image_NCHW.shape[1] != len(self.bands):
             raise ModelError(
-                f"image must have the model's {len(self.bands)} bands {list(self.bands)}: "
+                f"image must have the model's {len(self.bands)} channels {list(self.bands)}: "
                 f"got {image_NCHW.shape[1]}"
             )
         if image_NCHW.shape[-2] % multiple or image_NCHW.shape[-1] % multiple:

@@ -11,7 +11,7 @@ from pipeline.errors import SceneError
 from pipeline.geo.grid import Grid, parse_crs
 from pipeline.geo.nodata import has_data
 from pipeline.geo.raster_io import WindowReader, describe, open_windows
-from pipeline.types import FloatArray, Window
+from pipeline.types import BoolArray, FloatArray, Window
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,10 @@ class RasterPixels:
         if self.scale != 1.0:
             image *= np.float32(self.scale)
         return image
+
+    def valid(self, window: Window) -> BoolArray:
+        """Where every chosen band has data, boolean HW."""
+        return np.asarray(~np.isnan(self.read(window)).any(axis=0), dtype=np.bool_)
 
 
 @contextmanager

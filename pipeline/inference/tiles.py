@@ -16,11 +16,11 @@ from pipeline.errors import ModelError
 from pipeline.geo.grid import Grid
 from pipeline.geo.windows import tile_starts
 from pipeline.params.evaluate import TileParams
-from pipeline.types import FloatArray, Predictor, Window
+from pipeline.types import BoolArray, FloatArray, Predictor, Window
 
 
 class PixelSource(Protocol):
-    """Pixels of one raster, by window."""
+    """Pixels of one raster, by window: its bands, or the channels a recipe makes of them."""
 
     @property
     def grid(self) -> Grid:
@@ -29,11 +29,15 @@ class PixelSource(Protocol):
 
     @property
     def bands(self) -> tuple[str, ...]:
-        """Band names in the order `read` gives them."""
+        """Names of the bands or channels in the order `read` gives them."""
         ...
 
     def read(self, window: Window) -> FloatArray:
-        """float32 CHW scene values of a window inside the grid; NaN means invalid."""
+        """float32 CHW values of a window inside the grid; NaN means invalid, or undefined there."""
+        ...
+
+    def valid(self, window: Window) -> BoolArray:
+        """Where the scene has data in every band, boolean HW: what a map must cover."""
         ...
 
 
@@ -46,7 +50,7 @@ def predict(predictor: Predictor, source: PixelSource, tiles: TileParams) -> Ite
         ModelError: the source's bands are not the predictor's by name and count.
     """
     if set(source.bands) != set(predictor.bands) or len(source.bands) != len(predictor.bands):
-        raise ModelError(f"scene bands must be the model's {list(predictor.bands)}: got {list(source.bands)}")
+        raise ModelError(f"scene channels must be the model's {list(predictor.bands)}: got {list(source.bands)}")
     order = [source.bands.index(b) for b in predictor.bands]
     height, width = source.grid.shape
     size = tiles.size_px

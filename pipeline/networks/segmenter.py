@@ -15,7 +15,7 @@ from pipeline.params.train import NetworkParams
 
 
 class Normalizer(nn.Module):
-    """(x - mean) / std per band; invalid pixels (NaN) become 0, the mean of the train pixels."""
+    """(x - mean) / std per channel; what is invalid or undefined (NaN) becomes 0, the mean of the train pixels."""
 
     mean: Tensor
     std: Tensor
@@ -32,16 +32,16 @@ class Normalizer(nn.Module):
 
 
 class Segmenter(nn.Module):
-    """Scene values in, logits out; `decode` turns logits into probabilities."""
+    """Channels of the spec's recipe in, logits out; `decode` turns logits into probabilities."""
 
     def __init__(self, spec: ModelSpec) -> None:
         super().__init__()
         self.spec = spec
         self.normalizer = Normalizer(spec.mean, spec.std)
-        self.body = _body(spec.network, bands=len(spec.bands), classes=len(spec.classes))
+        self.body = _body(spec.network, channels=len(spec.channels), classes=len(spec.classes))
 
     def forward(self, image_NCHW: Tensor) -> Tensor:
-        """Logits NKHW for float32 scene values NCHW, NaN = invalid; H and W are multiples of spec.size_multiple."""
+        """Logits NKHW for float32 channels NCHW, NaN = invalid; H and W are multiples of spec.size_multiple."""
         logits_NKHW: Tensor = self.body(self.normalizer(image_NCHW))
         return logits_NKHW
 
@@ -50,7 +50,7 @@ class Segmenter(nn.Module):
         return torch.softmax(logits_NKHW.float(), dim=1)
 
 
-def _body(network: NetworkParams, bands: int, classes: int) -> nn.Module:
+def _body(network: NetworkParams, channels: int, classes: int) -> nn.Module:
     options: dict[str, object] = {"encoder_depth": network.encoder_depth}
     architecture = smp.MODEL_ARCHITECTURES_MAPPING.get(network.architecture.lower())
     if network.decoder_channels and architecture:
@@ -60,7 +60,7 @@ def _body(network: NetworkParams, bands: int, classes: int) -> nn.Module:
         options["decoder_channels"] = network.decoder_channels
     try:
         body: nn.Module = smp.create_model(network.architecture, encoder_name=network.encoder, encoder_weights=None,
-                                           in_channels=bands, classes=classes, **options)
+                                           in_channels=channels, classes=classes, **options)
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ModelError("train.network must be one that segmentation_models_pytorch can build: "
@@ -87,7 +87,7 @@ def _check_output(segmenter: Segmenter, spec: ModelSpec) -> None:
     segmenter.eval()
     try:
         with torch.no_grad():
-            shape = tuple(segmenter(torch.zeros(1, len(spec.bands), size, size)).shape)
+            shape = tuple(segmenter(torch.zeros(1, len(spec.channels), size, size)).shape)
     except RuntimeError as error:
         raise ModelError(f"train.network must run on {size} px images: {' '.join(str(error).split())[:300]}") from error
     if shape != (1, len(spec.classes), size, size):

@@ -1,28 +1,40 @@
 """What a trained member is: everything model.json says, so that weights alone are enough to rebuild and apply it."""
 
-from pydantic import Field
+from typing import Any
 
+from pydantic import Field, model_validator
+
+from pipeline.errors import KumulusError
+from pipeline.features.channels import ChannelRecipe
 from pipeline.params.base import Section
+from pipeline.params.task import TextureParams
 from pipeline.params.train import NetworkParams
 
 
 class ModelSpec(Section):
-    """Architecture, bands by name, classes by id, and statistics of the member's own train pixels."""
+    """Architecture, channel recipe, classes by id, and statistics of the member's own train pixels."""
 
     network: NetworkParams
-    #: Input bands in the order the network wants them; the channel recipe is these bands as they are.
+    #: What is read from a scene, in the order the recipe wants it.
     bands: tuple[str, ...] = Field(min_length=1)
+    #: What the network sees, in order. A model.json without channels, of before there were any, means the bands.
+    channels: tuple[str, ...] = Field(min_length=1)
+    #: None where no channel is a texture.
+    texture: TextureParams | None = None
     #: Class names; the index is the id in the network's output.
     classes: tuple[str, ...] = Field(min_length=2)
     colors: tuple[str, ...]
     background: str
     reflectance_scale: float
-    #: Per band, in scene units, over valid train pixels.
+    #: Per channel, over the train pixels where it is defined; bands and whatever passes as it is in scene units.
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    #: Least and largest valid train value per band: the range the model has seen.
+    #: Least and largest value per channel.
     low: tuple[float, ...]
     high: tuple[float, ...]
+    #: Least and largest valid train value per band, in scene units: the range the model has seen.
+    band_low: tuple[float, ...]
+    band_high: tuple[float, ...]
     patch_size_px: int
     #: Height and width of an input must be multiples of this.
     size_multiple: int
@@ -30,3 +42,29 @@ class ModelSpec(Section):
     pixel_size_m: float
     #: sha256 of the split's folder: scores are only honest on ground that this very split held out.
     split: str
+
+    @model_validator(mode="before")
+    @classmethod
+    def _bands_as_they_are(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "channels" not in values:
+            plain = {"channels": "bands", "band_low": "low", "band_high": "high"}
+            return {**{new: values[old] for new, old in plain.items() if old in values}, **values}
+        return values
+
+    @model_validator(mode="after")
+    def _consistent(self) -> "ModelSpec":
+        for name, per in (("mean", "channels"), ("std", "channels"), ("low", "channels"), ("high", "channels"),
+                          ("band_low", "bands"), ("band_high", "bands")):
+            if len(getattr(self, name)) != len(getattr(self, per)):
+                raise ValueError(f"{name} must have one value for each of {per} {list(getattr(self, per))}: "
+                                 f"got {list(getattr(self, name))}")
+        try:
+            _ = self.recipe
+        except KumulusError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    @property
+    def recipe(self) -> ChannelRecipe:
+        """How the network's channels come from a scene's bands."""
+        return ChannelRecipe.named(self.bands, self.channels, self.texture, self.reflectance_scale)

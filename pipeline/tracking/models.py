@@ -39,7 +39,7 @@ def register_onnx(
         log: the run that exports it; a log that keeps nothing registers nothing.
         model_path: the file; its bytes are kept as they are.
         name: of the registered model.
-        bands: of the input, float32 (N, bands, H, W).
+        bands: channels of the input in order, float32 (N, channels, H, W).
         classes: of the output, float32 probabilities (N, classes, H, W).
         tags: of the version, such as kumulus.provenance; kumulus.run_key is added.
 

@@ -59,6 +59,7 @@ def make_scene(paths: Paths, scene: str, first_block: int, height: int, width: i
                               ("valid", valid, ["valid"])):
         write(paths.scenes / scene / f"{file}.tif", data, grid, bands)
     write(paths.splits / scene / "fold.tif", fold, grid, ["fold"])
+    write(paths.splits / scene / "ground.tif", np.where((fold == 1) | (fold == 2), 2, 0).astype(np.uint8), grid, ["g"])
     write(paths.splits / scene / "block.tif", (block + first_block).astype(np.int32), grid, ["block"])
     return {"grid": grid.to_dict(), "dtype": "uint16"}
 
@@ -81,7 +82,8 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (paths.scenes / "manifest.json").write_text(json.dumps({"bands": BANDS, "classes": CLASSES, "scenes": scenes}))
     (paths.splits / "certificate.json").write_text(json.dumps({
         "folds": 3, "val_fold": 0, "buffer_m": 0.0, "classes": CLASSES, "class_map": [0, 1, 2],
-        "unsupported": ["water"], "block_size_m": 320.0, "parts": {"val": {"blocks": 4, "labelled": 3480}}}))
+        "unsupported": ["water"], "shared_places": [], "block_size_m": 320.0,
+        "parts": {"val": {"blocks": 4, "labelled": 3480}}}))
     paths.raw.mkdir(parents=True)
     paths.labels.mkdir()
     entry = {"id": "one", "sha256": "cd" * 32, "licence": "CC0", "time": "2020-01-01"}

@@ -7,12 +7,15 @@ from pyproj import CRS
 
 from pipeline.errors import SceneError
 from pipeline.exporters.scene_checks import check_pixels
+from pipeline.features.channels import ChannelRecipe
 from pipeline.geo.grid import Grid
 from pipeline.inference.onnx_predictor import ModelFacts
 from pipeline.types import FloatArray, Window
 
-FACTS = ModelFacts(("red", "nir"), ("a", "b"), ("#000000", "#ffffff"), "a", 1e4, (100.0, 50.0), (3000.0, 6000.0), 8,
-                   10.0, "")
+BANDS = ("red", "nir")
+#: Of a network that sees one ratio of the bands, whose range says nothing of units.
+FACTS = ModelFacts(ChannelRecipe.named(BANDS, ("NDVI",), None, 1e4), ("a", "b"), ("#000000", "#ffffff"), "a", (-0.5,),
+                   (0.8,), (100.0, 50.0), (3000.0, 6000.0), 8, 10.0, "")
 
 
 class Values:
@@ -45,20 +48,20 @@ def test_known_values_pass_and_half_may_lie_outside() -> None:
 def test_reflectance_for_a_model_of_digital_numbers() -> None:
     with pytest.raises(SceneError, match=r"red runs from 0\.1 to 0\.1 .*--scale 10000"):
         check(Values(0.1, 0.3))
-    zero = replace(FACTS, low=(0.0, 0.0))  # where the darkest seen is 0, reflectance lies inside the range
+    zero = replace(FACTS, band_low=(0.0, 0.0))  # where the darkest seen is 0, reflectance lies inside the range
     with pytest.raises(SceneError, match=r"brighter than a fiftieth .* in some band: 100\.0% of its pixels are not"):
         check(Values(0.1, 0.3), zero)
     check(Values(5, 2000), zero)  # a dark band alone is no other unit
 
 
 def test_digital_numbers_for_a_model_of_reflectance() -> None:
-    facts = replace(FACTS, low=(0.01, 0.005), high=(0.3, 0.6))
+    facts = replace(FACTS, band_low=(0.01, 0.005), band_high=(0.3, 0.6))
     with pytest.raises(SceneError, match=r"--scale 0\.0001"):
         check(Values(1500, 3000), facts)
 
 
 def test_one_hot_pixel_hides_no_wrong_unit() -> None:
-    zero = replace(FACTS, low=(0.0, 0.0), high=(3000.0, 6000.0))
+    zero = replace(FACTS, band_low=(0.0, 0.0))
     values = np.full((4, 5), 0.2)
     check(Values(half(0.2, 2000, 1), 0.3), zero)  # one of twenty pixels is bright: more than 1 %
     with pytest.raises(SceneError, match="fiftieth"):

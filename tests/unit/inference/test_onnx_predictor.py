@@ -7,11 +7,16 @@ import pytest
 from onnx import TensorProto, helper
 
 from pipeline.errors import ModelError
+from pipeline.features.channels import ChannelRecipe
 from pipeline.inference.onnx_predictor import ModelFacts, OnnxPredictor
 from pipeline.params.evaluate import TileParams
+from pipeline.params.task import TextureParams
 
-FACTS = ModelFacts(("red", "nir"), ("land", "water"), ("#000000", "#0000ff"), "land", 10000.0, (1.0, 2.5),
-                   (30.0, 40.0), 4, 9.98, "ab" * 32, TileParams(size_px=128, overlap_px=32))
+BANDS, SEEN = ("red", "nir"), ((1.0, 2.5), (30.0, 40.0))
+FACTS = ModelFacts(ChannelRecipe.named(BANDS, BANDS, None, 10000.0), ("land", "water"), ("#000000", "#0000ff"), "land",
+                   *SEEN, *SEEN, 4, 9.98, "ab" * 32, TileParams(size_px=128, overlap_px=32))
+RECIPE = ChannelRecipe.named(BANDS, ("NDVI", "glcm_energy_red"), TextureParams(levels=9, low=-0.1), 255.0)
+CHANNELS = replace(FACTS, recipe=RECIPE, low=(-1.0, 0.1), high=(1.0, 1.0))
 
 
 def model_file(path: Path, metadata: dict[str, str]) -> Path:
@@ -28,13 +33,42 @@ def model_file(path: Path, metadata: dict[str, str]) -> Path:
 def test_everything_is_in_the_file(tmp_path: Path) -> None:
     predictor = OnnxPredictor(model_file(tmp_path / "m.onnx", FACTS.to_metadata()))
     assert predictor.facts == FACTS
-    assert (predictor.bands, predictor.classes) == (FACTS.bands, FACTS.classes)
+    assert (predictor.bands, predictor.classes) == (BANDS, FACTS.classes)
     image = np.arange(64, dtype=np.float32).reshape(1, 2, 4, 8)
     assert (predictor.probabilities(image) == image).all()
 
 
+def test_the_channel_recipe_is_in_the_file(tmp_path: Path) -> None:
+    predictor = OnnxPredictor(model_file(tmp_path / "m.onnx", CHANNELS.to_metadata()))
+    assert predictor.facts == CHANNELS
+    assert predictor.facts.recipe == RECIPE
+    assert predictor.bands == predictor.facts.channels == RECIPE.channels
+    assert (predictor.facts.bands, predictor.facts.reflectance_scale) == (BANDS, 255.0)
+
+
+def test_files_of_before_channels_see_the_bands_as_they_are() -> None:
+    new = ("band_low", "band_high", "channels", "texture")
+    before = {k: v for k, v in FACTS.to_metadata().items() if k.removeprefix("kumulus.") not in new}
+    assert ModelFacts.from_metadata({**before, "kumulus.format": "kumulus-onnx-1"}, "m") == FACTS
+    with pytest.raises(ModelError, match=r"readable Kumulus metadata: KeyError\('kumulus\.texture'\)"):
+        ModelFacts.from_metadata(before, "m")
+    with pytest.raises(ModelError, match=r"\(kumulus\.format kumulus-onnx-2\): got 'kumulus-onnx-3'"):
+        ModelFacts.from_metadata({**before, "kumulus.format": "kumulus-onnx-3"}, "m")
+
+
+@pytest.mark.parametrize(("key", "value", "said"), [
+    ("channels", '["NDVI", "glcm_energy_blue"]', "of one of task.bands .*: got 'blue'"),
+    ("channels", '["NDVI", "MNDWI"]', "MNDWI needs a band named green"),
+    ("texture", "null", "must have texture parameters"),
+    ("texture", '{"levels": 1}', "levels"),
+])
+def test_a_recipe_that_cannot_be_is_refused(key: str, value: str, said: str) -> None:
+    with pytest.raises(ModelError, match=f"m must have readable Kumulus metadata: .*{said}"):
+        ModelFacts.from_metadata({**CHANNELS.to_metadata(), f"kumulus.{key}": value}, "m")
+
+
 @pytest.mark.parametrize(("shape", "said"), [
-    ((1, 3, 4, 4), r"must have the model's 2 bands \['red', 'nir'\]: got 3"),
+    ((1, 3, 4, 4), r"must have the model's 2 channels \['red', 'nir'\]: got 3"),
     ((1, 2, 4, 6), r"multiples of 4: got \(4, 6\)"),
 ])
 def test_images_it_cannot_take(tmp_path: Path, shape: tuple[int, ...], said: str) -> None:

@@ -7,7 +7,7 @@ from affine import Affine
 from pipeline.errors import ModelError
 from pipeline.geo.grid import Grid
 from pipeline.geo.windows import row_bands, tile_starts
-from pipeline.inference.mosaic import predict_maps
+from pipeline.inference.mosaic import class_bands, decide
 from pipeline.inference.tiles import predict
 from pipeline.params.evaluate import TileParams
 
@@ -25,6 +25,9 @@ class Raster:
         assert window.row >= 0
         assert window.row + window.height <= self.grid.height
         return self.image[(slice(None), *window.slices)]
+
+    def valid(self, window):
+        return ~np.isnan(self.read(window)).any(axis=0)
 
 
 class Threshold:
@@ -50,7 +53,8 @@ def test_a_pixelwise_predictor_is_reproduced_exactly_whatever_the_tiles(shape):
 def test_bands_are_taken_by_name_not_by_place():
     image = np.random.default_rng(1).random((2, 40, 40))
     swapped = Raster(image[::-1], bands=("nir", "red"))
-    classes, _ = predict_maps(Threshold(), swapped, TileParams(size_px=32, overlap_px=8))
+    bands = list(class_bands(Threshold(), swapped, TileParams(size_px=32, overlap_px=8)))
+    classes = np.concatenate([ids for _, ids in bands])
     assert np.array_equal(classes, (image[0] > 0.5).astype(np.uint8))
 
 
@@ -63,9 +67,13 @@ def test_other_bands_are_refused():
 def test_invalid_pixels_have_no_class():
     image = np.full((2, 40, 40), 0.9)
     image[1, 3, 4] = np.nan
-    classes, confidence = predict_maps(Threshold(), Raster(image), TileParams(size_px=32, overlap_px=8))
+    bands = list(class_bands(Threshold(), Raster(image), TileParams(size_px=32, overlap_px=8)))
+    assert [window.row for window, _ in bands] == [0, 8]
+    classes = np.concatenate([ids for _, ids in bands])
     assert classes[3, 4] == 255
-    assert np.isnan(confidence[3, 4])
+    confidence = decide(np.array([[[0.3, 0.6]], [[0.7, 0.4]]], dtype=np.float32), np.array([[True, False]]))[1]
+    assert confidence[0, 0] == np.float32(0.7)
+    assert np.isnan(confidence[0, 1])
     assert (np.delete(classes.ravel(), 3 * 40 + 4) == 1).all()
 
 

@@ -1,15 +1,25 @@
 """Val scores are those of the val blocks' own pixels, each once."""
 
+import math
+import tracemalloc
+
 import numpy as np
 import pytest
 import torch
 
 from pipeline.errors import ModelError
+from pipeline.features.channels import ChannelRecipe
 from pipeline.geo import raster_io
+from pipeline.inference import validation
 from pipeline.inference.validation import ValScorer
 from pipeline.metrics.confusion import Confusion
 from pipeline.metrics.scores import mcc
+from pipeline.params.task import TextureParams
 from pipeline.params.train import TrainParams
+from tests.unit.patches.samples import large_store
+
+BANDS = ("blue", "green", "red", "nir")
+PLAIN = ChannelRecipe.named(BANDS, BANDS, None, 1e4)
 
 
 class PixelRule(torch.nn.Module):
@@ -31,10 +41,52 @@ def test_scores_equal_those_of_the_whole_val_mask(tiny_data):
     predicted = PixelRule()(image).argmax(dim=1)[0].numpy().astype(np.uint8)
     mask = split.mask(split.fold_map("one"), "val") & (scene.valid == 1)
     expected = Confusion.of(np.where(mask, scene.labels, 255).astype(np.uint8), predicted, 3)
-    scores = ValScorer(data.store, split, context_px=10, multiple=16)(PixelRule())
+    scores = ValScorer(data.store, split, PLAIN, context_px=10, multiple=16)(PixelRule())
     assert scores["mcc"] == mcc(expected)
     assert 0.5 < scores["mcc"] < 1
     assert set(scores) == {"mcc", "macro_iou", "iou_background", "iou_settlement", "iou_water"}
+
+
+@pytest.mark.parametrize(("name", "value"), [("_BAND_PIXELS", 3 * 128), ("_PIECE_PX", 13), ("_BATCH_PIXELS", 1)])
+def test_bands_pieces_and_batches_change_no_score(tiny_data, monkeypatch, name, value):
+    data = tiny_data()
+    expected = ValScorer(data.store, data.split, PLAIN, 4, 8)(PixelRule())
+    monkeypatch.setattr(validation, name, value)
+    assert ValScorer(data.store, data.split, PLAIN, 4, 8)(PixelRule()) == expected
+
+
+def test_large_blocks_are_read_in_pieces(tiny_data, monkeypatch):
+    data, read = tiny_data(), []
+
+    class Shapes(PixelRule):
+        def forward(self, image):
+            read.append(tuple(image.shape[-2:]))
+            return super().forward(image)
+
+    monkeypatch.setattr(validation, "_PIECE_PX", 20)
+    ValScorer(data.store, data.split, PLAIN, 4, 8)(Shapes())
+    # Blocks of 32 pixels in halves of 16 with 4 pixels around.
+    assert set(read) == {(24, 24)}
+
+
+def test_memory_does_not_grow_with_the_scene(tmp_path):
+    peaks = []
+    for name, height, width in (("small", 1024, 1024), ("large", 2048, 4096)):
+        store, split = large_store(tmp_path / name, height, width)
+        tracemalloc.start()
+        assert math.isfinite(ValScorer(store, split, PLAIN, 32, 16)(PixelRule())["mcc"])
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    # The larger scene has eight times the pixels; a byte for each of those it has more would be 7 MiB.
+    assert peaks[1] < peaks[0] + 1_000_000, peaks
+
+
+def test_channels_are_computed_for_the_network(tiny_data):
+    data = tiny_data()
+    channels = ("glcm_contrast_red", "NDVI", "red")
+    recipe = ChannelRecipe.named(BANDS, channels, TextureParams(window_px=3), 1e4)
+    assert ValScorer(data.store, data.split, recipe, 4, 8)(PixelRule()) == ValScorer(
+        data.store, data.split, PLAIN, 4, 8)(PixelRule())  # both have red at the third place
 
 
 def test_a_monitor_that_val_cannot_define_is_refused_unless_it_has_no_say(tiny_data):
@@ -43,7 +95,7 @@ def test_a_monitor_that_val_cannot_define_is_refused_unless_it_has_no_say(tiny_d
     changed = raster_io.read(labels)
     changed[(data.split.fold_map("one") == 0) & (changed == 1)] = 0
     raster_io.write(labels, changed, data.store.scenes[0].grid, ["class"])
-    scorer = ValScorer(data.store, data.split, 4, 8)
+    scorer = ValScorer(data.store, data.split, PLAIN, 4, 8)
     scorer.check(TrainParams(monitor="mcc"))
     with pytest.raises(ModelError, match=r"iou:settlement must be defined on the val part: .*'background', 'water'"):
         scorer.check(TrainParams(monitor="iou:settlement"))
@@ -57,5 +109,5 @@ def test_test_pixels_have_no_say(tiny_data):
     changed = raster_io.read(labels)
     changed[fold == 254] = 1
     raster_io.write(labels, changed, garbage.store.scenes[0].grid, ["class"])
-    one, two = (ValScorer(d.store, d.split, 4, 8)(PixelRule()) for d in (clean, garbage))
+    one, two = (ValScorer(d.store, d.split, PLAIN, 4, 8)(PixelRule()) for d in (clean, garbage))
     assert one == two

@@ -1,12 +1,17 @@
 """The network takes scene values with NaN, survives storage byte for byte, and refuses what it cannot be."""
 
+import json
+
 import pytest
 import torch
+from pydantic import ValidationError
 
 from pipeline.errors import ModelError
+from pipeline.features.channels import ChannelRecipe
 from pipeline.networks.members import load_member, member_folders, save_member
 from pipeline.networks.segmenter import build
 from pipeline.networks.spec import ModelSpec
+from pipeline.params.task import TextureParams
 from pipeline.params.train import NetworkParams
 
 
@@ -51,6 +56,46 @@ def test_missing_and_unfitting_files_are_named(spec, tmp_path):
     model = (tmp_path / "model.json").read_text().replace('"a",\n', '"a",\n"d",\n')
     (tmp_path / "model.json").write_text(model)
     with pytest.raises(ModelError, match=r"fit its model\.json"):
+        load_member(tmp_path)
+
+
+def test_the_network_sees_the_channels_of_the_recipe(spec, tmp_path):
+    seen = {"channels": ("nir", "NDVI", "glcm_energy_red"), "texture": TextureParams(levels=8),
+            "mean": (2000, 0.3, 0.5), "std": (300, 0.1, 0.2), "low": (1, -1, 0), "high": (9000, 1, 1)}
+    other = ModelSpec.model_validate(spec.model_dump() | seen)
+    save_member(tmp_path, build(other), "")
+    loaded = load_member(tmp_path)
+    assert loaded.spec == other
+    assert loaded.spec.recipe == ChannelRecipe.named(("red", "nir"), seen["channels"], TextureParams(levels=8), 10000)
+    assert loaded(torch.zeros(1, 3, 16, 16)).shape == (1, 3, 16, 16)
+    with pytest.raises(RuntimeError, match="size of tensor"):
+        loaded(torch.zeros(1, 2, 16, 16))
+
+
+def test_models_of_before_channels_see_the_bands_as_they_are(spec, tmp_path):
+    save_member(tmp_path, build(spec), "")
+    assert (spec.channels, spec.band_low, spec.band_high) == (spec.bands, spec.low, spec.high)
+    model = json.loads((tmp_path / "model.json").read_text())
+    for name in ("channels", "texture", "band_low", "band_high"):
+        del model[name]
+    (tmp_path / "model.json").write_text(json.dumps(model))
+    assert load_member(tmp_path).spec == spec
+    assert spec.recipe.is_plain
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    ({"channels": ("red", "nir", "NDVI")}, r"mean must have one value for each of channels \['red', 'nir', 'NDVI'\]"),
+    ({"band_high": (9000,)}, r"band_high must have one value for each of bands \['red', 'nir'\]: got \[9000\.0\]"),
+    ({"channels": ("red", "glcm_energy_nir")}, "must have texture parameters"),
+    ({"channels": ("red", "NDWI")}, "needs a band named green"),
+])
+def test_a_recipe_that_does_not_fit_is_refused(spec, change, said, tmp_path):
+    with pytest.raises(ValidationError, match=said):
+        ModelSpec.model_validate(spec.model_dump() | change)
+    save_member(tmp_path, build(spec), "")
+    model = json.loads((tmp_path / "model.json").read_text())
+    (tmp_path / "model.json").write_text(json.dumps(model | change))
+    with pytest.raises(ModelError, match=f"fit its model\\.json: .*{said}"):
         load_member(tmp_path)
 
 
