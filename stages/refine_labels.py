@@ -1,7 +1,8 @@
 """Stage refine_labels: clean the outlines and refine them with spectral indices, on the books.
 
 Reads params.yaml: task, refine_labels; data/raw/.
-Writes data/labels/: labels.gpkg (layers "labels" and "unrefined"), ledger.parquet; reports/refine_labels/.
+Writes data/labels/: labels.gpkg (layers "labels" and "unrefined"), ledger.parquet, thresholds.json;
+reports/refine_labels/.
 """
 
 from typing import Any
@@ -10,7 +11,7 @@ from pipeline.errors import one_line_errors
 from pipeline.params.load import Params, load
 from pipeline.params.refine_labels import RefineParams
 from pipeline.params.task import Task
-from pipeline.paths import Paths, staged_folder
+from pipeline.paths import Paths, staged_folder, write_json
 from pipeline.sources.catalog import Catalog
 from pipeline.types import RunLog
 
@@ -24,12 +25,14 @@ def run(params: Params, paths: Paths, log: RunLog | None = None) -> dict[str, An
     task, catalog = params.section(Task), Catalog.open(paths.catalog)
     raw = read_vectors(paths.raw / catalog.labels.file, "labels")
     scenes = [paths.raw / scene.file for scene in catalog.scenes]
-    refined, ledger = refine_all(scenes, raw, params.section(RefineParams), task.reflectance_scale)
+    refined = refine_all(scenes, raw, params.section(RefineParams), task.reflectance_scale)
     with staged_folder(paths.labels) as out:
-        write_geopackage(out / "labels.gpkg", {"labels": refined, "unrefined": raw})
-        ledger.write(out / "ledger.parquet")
+        write_geopackage(out / "labels.gpkg", {"labels": refined.labels, "unrefined": raw})
+        refined.ledger.write(out / "ledger.parquet")
+        write_json(out / "thresholds.json", refined.thresholds)
     with staged_folder(paths.report("refine_labels")) as out:
-        metrics = write_report(out, paths.raw, catalog, task, raw, refined, ledger.table())
+        metrics = write_report(out, paths.raw, catalog, task, raw, refined.labels,
+                               refined.ledger.table())
     if log:
         log.params(params.dump("refine_labels"))
         for figure in sorted(paths.report("refine_labels").glob("*.png")):

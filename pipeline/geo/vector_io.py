@@ -4,11 +4,13 @@ import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
 import pyogrio
+import shapely
 from pyogrio.errors import DataLayerError, DataSourceError
 from pyproj import Geod
 from rasterio.features import rasterize, shapes
@@ -21,6 +23,7 @@ from pipeline.paths import staged_file
 from pipeline.types import AnyArray, BoolArray, UInt8Array
 
 _GEOD = Geod(ellps="WGS84")
+_PARQUET = (".parquet", ".geoparquet", ".pq")
 
 
 def read_vectors(path: Path, layer: str = "") -> gpd.GeoDataFrame:
@@ -31,6 +34,8 @@ def read_vectors(path: Path, layer: str = "") -> gpd.GeoDataFrame:
     """
     if not path.exists():
         raise LabelError(f"vector file {path} must exist: not found")
+    if path.suffix.lower() in _PARQUET:
+        return _read_parquet(path, layer)
     try:
         layers = [str(name) for name in pyogrio.list_layers(path)[:, 0]]
         if not layer and len(layers) > 1:
@@ -38,6 +43,19 @@ def read_vectors(path: Path, layer: str = "") -> gpd.GeoDataFrame:
         return gpd.read_file(path, layer=layer or layers[0])
     except (DataSourceError, DataLayerError) as error:
         raise LabelError(f"vector file {path} must be readable by GDAL: {error}") from error
+
+
+def _read_parquet(path: Path, layer: str) -> gpd.GeoDataFrame:
+    from pyarrow import ArrowException
+
+    if layer:
+        raise LabelError(f"vector file {path} must be named without a layer, GeoParquet has none: got {layer!r}; "
+                         "leave layer empty")
+    try:
+        return gpd.read_parquet(path)
+    except (ArrowException, OSError, ValueError) as error:
+        raise LabelError(f"vector file {path} must be readable as GeoParquet: {' '.join(str(error).split())}; "
+                         "write it again with geometries") from error
 
 
 @contextmanager
@@ -96,12 +114,12 @@ def geodesic_area_m2(frame: gpd.GeoSeries) -> AnyArray:
     """
     if frame.crs is None:
         raise LabelError("geometries must have a CRS where square metres are meant: got none; set the labels' crs")
-    lonlat = frame.to_crs("EPSG:4326")
-    return np.array([abs(_GEOD.geometry_area_perimeter(_oriented(g))[0]) if not g.is_empty else 0.0 for g in lonlat])
-
-
-def _oriented(geometry: BaseGeometry) -> BaseGeometry:
-    """Outer rings counter-clockwise and holes clockwise, as the signed geodesic area needs."""
-    from shapely import orient_polygons
-
-    return orient_polygons(geometry)
+    polygons, owner = shapely.get_parts(frame.to_crs("EPSG:4326").to_numpy(), return_index=True)
+    polygons, part = shapely.get_parts(polygons, return_index=True)  # of multipolygons within collections
+    rings, polygon = shapely.get_rings(polygons, return_index=True)
+    corners, ring = shapely.get_coordinates(rings, return_index=True)
+    ends = np.searchsorted(ring, np.arange(len(rings) + 1))
+    signed = [abs(_GEOD.polygon_area_perimeter(*corners[a:b].T)[0]) for a, b in pairwise(ends.tolist())]
+    outer = np.diff(polygon, prepend=-1) > 0
+    areas = np.bincount(owner[part[polygon]], np.where(outer, signed, np.negative(signed)), minlength=len(frame))
+    return areas.astype(np.float64)

@@ -5,44 +5,66 @@ one before ended, and the last `area_after_m2` is its area in the refined labels
 out starts from 0. Hence in each scene and class: area before + sum of changes = area after.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
-import geopandas as gpd
 import numpy as np
 import pandas as pd
 
-from pipeline.geo.vector_io import geodesic_area_m2
-from pipeline.labels.polygons import only_polygons
+from pipeline.labels.polygons import Polygons, only_polygons
 from pipeline.paths import staged_file
 from pipeline.types import AnyArray, BoolArray
 
 Action = Literal["kept", "repaired", "clipped", "carved", "dropped", "added"]
 
-
-class Row(NamedTuple):
-    """One event: what was done to one geometry in one scene ("" where it meets no scene)."""
-
-    scene: str
-    source_id: str
-    class_: str
-    action: Action
-    reason: str
-    area_before_m2: float
-    area_after_m2: float
+#: scene: "" where a geometry meets none.
+COLUMNS = ("scene", "source_id", "class", "action", "reason", "area_before_m2", "area_after_m2")
 
 
 @dataclass
 class Ledger:
-    """Collects rows while one set of labels is refined."""
+    """Collects entries, column by column, while labels are refined."""
 
-    rows: list[Row] = field(default_factory=list)
+    _entries: list[tuple[str, AnyArray, AnyArray, AnyArray, AnyArray, AnyArray, AnyArray]] = field(
+        default_factory=list)
+
+    def book(self, scene: str, polygons: Polygons, actions: AnyArray | Action, reasons: AnyArray | str,
+             after_m2: AnyArray) -> None:
+        """Append one row for each polygon.
+
+        Args:
+            scene: the scene's id.
+            polygons: with their areas before.
+            actions: what was done, one for all or one each.
+            reasons: why, one for all or one each.
+            after_m2: areas after, square metres.
+        """
+        if count := len(polygons):
+            done, why = (np.full(count, c, dtype=object) if isinstance(c, str) else c for c in (actions, reasons))
+            self._entries.append((scene, polygons.source_ids, polygons.classes, done, why, polygons.area_m2, after_m2))
+
+    def extend(self, other: "Ledger") -> None:
+        """Append another ledger's rows."""
+        self._entries += other._entries
 
     def table(self) -> pd.DataFrame:
         """All rows in the order they were booked."""
-        return pd.DataFrame(self.rows, columns=list(Row._fields)).rename(columns={"class_": "class"})
+        scenes = np.repeat(np.array([e[0] for e in self._entries], dtype=object), [len(e[1]) for e in self._entries])
+        nothing = [np.empty(0, dtype=object)] * 4 + [np.empty(0)] * 2
+        columns = [np.concatenate([nothing[i], *(e[i + 1] for e in self._entries)]) for i in range(6)]
+        return pd.DataFrame(dict(zip(COLUMNS, [scenes, *columns], strict=True)))
+
+    def has(self, source_ids: AnyArray) -> BoolArray:
+        """Which of some source ids have a row."""
+        booked = {name for entry in self._entries for name in entry[1]}
+        return np.array([name in booked for name in source_ids], dtype=np.bool_)
+
+    def changed_m2(self, action: Action, reason: str) -> float:
+        """Square metres by which an action for a reason changed polygons, in sum."""
+        return float(sum((after - before)[(done == action) & (why == reason)].sum()
+                         for _, _, _, done, why, before, after in self._entries))
 
     def write(self, path: Path) -> None:
         """Write the table as Parquet."""
@@ -54,61 +76,50 @@ class Ledger:
 class ScenePage:
     """One scene's page of the ledger: changes polygons and books the changes in one go.
 
-    Frames on a page have the columns class, source_id, area_m2 (geodesic) and geometry, in the scene's CRS.
+    Attributes:
+        ledger: where rows go.
+        scene: the scene's id.
+        area_m2: measures polygons in the scene's CRS in square metres on the ellipsoid.
     """
 
     ledger: Ledger
     scene: str
+    area_m2: Callable[[AnyArray], AnyArray]
 
-    def amend(self, frame: gpd.GeoDataFrame, where: BoolArray, geometry: AnyArray, action: Action,
-              reasons: Sequence[str]) -> gpd.GeoDataFrame:
-        """Give the polygons at `where` new geometries; what is left empty is booked as dropped and leaves the frame.
+    def amend(self, polygons: Polygons, where: BoolArray, shapes: AnyArray, action: Action,
+              reasons: Sequence[str]) -> Polygons:
+        """Give the polygons at `where` new shapes; what is left empty is booked as dropped and left out.
 
         Args:
-            frame: the polygons.
+            polygons: the polygons.
             where: which of them change.
-            geometry: their new geometries, one for each that changes.
+            shapes: their new shapes, one for each that changes.
             action: what is done to them.
             reasons: why, one for each that changes.
         """
         if not where.any():
-            return frame
-        rows = np.flatnonzero(where)
-        shapes, areas = frame.geometry.to_numpy().copy(), frame["area_m2"].to_numpy().copy()
-        before = areas[rows]
-        shapes[rows] = only_polygons(geometry)
-        areas[rows] = geodesic_area_m2(gpd.GeoSeries(shapes[rows], crs=frame.crs))
-        done = ["dropped" if area == 0 else action for area in areas[rows]]
-        self._book(frame.iloc[rows], done, reasons, before, areas[rows])
-        amended = frame.assign(area_m2=areas).set_geometry(gpd.GeoSeries(shapes, crs=frame.crs))
-        return amended[areas > 0].reset_index(drop=True)
+            return polygons
+        changed, areas = polygons.shapes.copy(), polygons.area_m2.copy()
+        changed[where] = only_polygons(shapes)
+        areas[where] = self.area_m2(changed[where])
+        done = np.where(areas[where] == 0, "dropped", action).astype(object)
+        self.ledger.book(self.scene, polygons[where], done, np.array(reasons, dtype=object), areas[where])
+        return polygons.reshaped(changed, areas)[areas > 0]
 
-    def drop(self, frame: gpd.GeoDataFrame, where: BoolArray, reason: str) -> gpd.GeoDataFrame:
-        """Take polygons out of the frame."""
-        gone = frame[where]
-        self._book(gone, ["dropped"] * len(gone), [reason] * len(gone), gone["area_m2"].to_numpy(), np.zeros(len(gone)))
-        return frame[~where].reset_index(drop=True)
+    def drop(self, polygons: Polygons, where: BoolArray, reason: str) -> Polygons:
+        """Take polygons out."""
+        self.ledger.book(self.scene, polygons[where], "dropped", reason, np.zeros(int(where.sum())))
+        return polygons[~where]
 
-    def add(self, frame: gpd.GeoDataFrame, reasons: Sequence[str]) -> gpd.GeoDataFrame:
-        """Book new polygons; returns the frame with their areas, without empty ones."""
-        shapes = only_polygons(frame.geometry.to_numpy())
-        areas = geodesic_area_m2(gpd.GeoSeries(shapes, crs=frame.crs))
-        measured = frame.assign(area_m2=areas).set_geometry(gpd.GeoSeries(shapes, index=frame.index, crs=frame.crs))
-        kept = areas > 0
-        new = measured[kept].reset_index(drop=True)
-        self._book(new, ["added"] * len(new), [r for r, k in zip(reasons, kept, strict=True) if k], np.zeros(len(new)),
-                   areas[kept])
-        return new
+    def add(self, classes: AnyArray, source_ids: AnyArray, shapes: AnyArray, reasons: AnyArray) -> Polygons:
+        """Book new polygons, one a class, source id, shape and reason; returns those that are not empty."""
+        areas = self.area_m2(shapes)
+        held = areas > 0
+        new = Polygons(classes, source_ids, shapes, np.zeros(len(shapes)))[held]
+        self.ledger.book(self.scene, new, "added", reasons[held], areas[held])
+        return new.reshaped(new.shapes, areas[held])
 
-    def settle(self, frame: gpd.GeoDataFrame) -> None:
+    def settle(self, polygons: Polygons) -> None:
         """Book what nothing was done to as kept."""
-        booked = {row.source_id for row in self.ledger.rows if row.scene == self.scene}
-        kept = frame[~frame["source_id"].isin(booked)]
-        areas = kept["area_m2"].to_numpy()
-        self._book(kept, ["kept"] * len(kept), ["as it came"] * len(kept), areas, areas)
-
-    def _book(self, frame: gpd.GeoDataFrame, actions: Sequence[str], reasons: Sequence[str], before: AnyArray,
-              after: AnyArray) -> None:
-        self.ledger.rows += [
-            Row(self.scene, *row) for row in zip(frame["source_id"], frame["class"], actions, reasons,
-                                                 before.tolist(), after.tolist(), strict=True)]
+        kept = polygons[~self.ledger.has(polygons.source_ids)]
+        self.ledger.book(self.scene, kept, "kept", "as it came", kept.area_m2)

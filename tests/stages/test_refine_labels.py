@@ -40,6 +40,9 @@ def test_outlines_are_carved_and_the_unrefined_lie_beside(local_project: Make) -
     change = (ledger["area_after_m2"] - ledger["area_before_m2"]).sum()
     before, after = geodesic_area_m2(unrefined.geometry).sum(), geodesic_area_m2(refined.geometry).sum()
     assert before + change == pytest.approx(after, abs=1e-3)
+    told = json.loads((project.paths.labels / "thresholds.json").read_text())
+    assert [(t["scene"], t["index"], t["threshold"]) for t in told] == [("scene", "NDVI", 0.5)]
+    assert told[0]["area_m2"] == pytest.approx(80 * 100, rel=1e-3)
     assert metrics["actions"] == {"added": 2, "carved": 1, "kept": 1}
     assert metrics["hectares"]["town"]["after"] == pytest.approx(0.4, rel=1e-2)
     assert "truth" not in metrics
@@ -83,6 +86,8 @@ def test_iou_before_and_after_against_a_truth(local_project: Make) -> None:
 @pytest.mark.parametrize(("rule", "error", "message"), [
     ({**TREES, "index": "NDVY"}, ParamsError, "got 'NDVY'; did you mean"),
     ({**TREES, "index": "NBR"}, SceneError, "swir2"),
+    ({"target": "vegetation", "index": "NDVI", "method": "otsu", "bounds": [0.8, 0.9]}, SceneError,
+     r"rules\[0\].bounds \[0.8, 0.9\]: scene scene gives"),
 ])
 def test_rules_that_are_refused(local_project: Make, rule: dict[str, Any], error: type[Exception],
                                 message: str) -> None:

@@ -5,16 +5,19 @@ import pytest
 from shapely.geometry import GeometryCollection, LineString, Polygon, box
 
 from pipeline.geo.grid import Grid
+from pipeline.geo.ground import Ground
 from pipeline.labels.clean import clean, footprint, near_scene
 from pipeline.labels.ledger import Ledger, ScenePage
+from pipeline.params.refine_labels import Shift
 
 Frames = Callable[..., gpd.GeoDataFrame]
 
 
 def cleaned(raw: gpd.GeoDataFrame, grid: Grid) -> tuple[gpd.GeoDataFrame, list[tuple[str, str]]]:
-    ledger = Ledger()
-    result = clean(near_scene(raw, grid), grid, ScenePage(ledger, "s"))
-    return result, [(row.source_id, row.action) for row in ledger.rows]
+    ledger, ground = Ledger(), Ground(grid)
+    result = clean(near_scene(raw, ground), grid, ScenePage(ledger, "s", ground.area_m2)).frame(grid.crs)
+    table = ledger.table()
+    return result, list(zip(table["source_id"], table["action"], strict=True))
 
 
 def px(frame: gpd.GeoDataFrame) -> list[float]:
@@ -64,3 +67,10 @@ def test_an_outline_wholly_under_another_is_dropped(grid: Grid, frame_of: Frames
     result, actions = cleaned(frame_of(("x", box(10, 10, 20, 20)), ("y", box(5, 5, 25, 25))), grid)
     assert result["class"].tolist() == ["y"]
     assert actions == [("a", "dropped")]
+
+
+def test_outlines_are_moved_before_they_are_chosen(grid: Grid, frame_of: Frames) -> None:
+    raw = frame_of(("x", box(-15, 0, -5, 10)), ("y", box(90, 0, 99, 10)))
+    moved = near_scene(raw, Ground(grid), Shift(east_m=150.0)).frame(grid.crs)
+    assert moved["source_id"].tolist() == ["a"]
+    assert moved.total_bounds == pytest.approx([700000, 9309900, 700100, 9310000], abs=0.5)
