@@ -18,7 +18,7 @@ def _key(part: str | int) -> int:
 
 
 def generator(seed: int, *path: str | int) -> np.random.Generator:
-    """An independent generator for one purpose, such as `generator(seed, "patches", epoch, index)`.
+    """An independent generator for one purpose, such as `generator(seed, "patches", epoch, chunk)`.
 
     Streams come from numpy's SeedSequence, whose spawn keys make neighbouring purposes statistically independent.
     """

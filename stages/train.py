@@ -30,7 +30,7 @@ def run(params: Params, paths: Paths, log: RunLog | None = None) -> dict[str, ob
     seed_everything(params.seed)
     store, split = SceneStore.open(paths.scenes), Split.open(paths.splits)
     ready = prepare.prepare(store, split, task, train, params.seed)
-    score = ValScorer(store, split, context_px=train.patches.size_px // 4, multiple=ready.spec.size_multiple)
+    score = ValScorer(store, split, ready.spec.recipe, train.patches.size_px // 4, ready.spec.size_multiple)
     score.check(train)
     tags, environment = identity.identity(paths, params, "train"), machine.environment(fabric, train)
     fingerprint = canonical_sha256({"identity": tags, "machine": environment})[:32]

@@ -1,62 +1,71 @@
 """Batches for a data-parallel training: what is drawn depends on seed, epoch and step, never on ranks or workers."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from functools import partial
 
-import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from pipeline.patches.batch import Batch, Recycled, collate
 from pipeline.patches.source import Patch, PatchSource
 
-
-@dataclass(frozen=True)
-class Batch:
-    """A part of one step: image NCHW float32 (NaN = invalid), labels NHW int64 (255 = ignore), weight NHW float32."""
-
-    image: Tensor
-    labels: Tensor
-    weight: Tensor
-    #: Where each patch was cut, as `scene row col`, for messages.
-    places: tuple[str, ...]
-
-    def to(self, device: torch.device) -> "Batch":
-        """The batch on a device."""
-        return Batch(self.image.to(device), self.labels.to(device), self.weight.to(device), self.places)
+#: Epoch and index of a patch.
+_Key = tuple[int, int]
 
 
-def collate(patches: list[Patch]) -> Batch:
-    """Stack patches."""
-    return Batch(torch.from_numpy(np.stack([p.image for p in patches])),
-                 torch.from_numpy(np.stack([p.labels for p in patches]).astype(np.int64)),
-                 torch.from_numpy(np.stack([p.weight for p in patches])),
-                 tuple(f"{p.scene_id} row {p.window.row} col {p.window.col}" for p in patches))
+class _Patches(Dataset[Patch]):
+    def __init__(self, source: PatchSource) -> None:
+        self._source = source
+
+    def __getitem__(self, key: _Key) -> Patch:
+        return self._source.draw(*key)
 
 
-class _EpochPatches(Dataset[Patch]):
-    def __init__(self, source: PatchSource, epoch: int) -> None:
-        self._source, self._epoch = source, epoch
+class _Keys:
+    """The parts of one epoch's steps, as lists of keys; the epoch changes between two walks."""
 
-    def __getitem__(self, index: int) -> Patch:
-        return self._source.draw(self._epoch, index)
+    def __init__(self, parts: Sequence[range]) -> None:
+        self.parts = parts
+        self.epoch = 0
+
+    def __iter__(self) -> Iterator[list[_Key]]:
+        return ([(self.epoch, index) for index in part] for part in self.parts)
+
+    def __len__(self) -> int:
+        return len(self.parts)
 
 
-def epoch_batches(source: PatchSource, epoch: int, per_epoch: int, batch_size: int, accumulation: int, rank: int = 0,
-                  world_size: int = 1, workers: int = 0) -> Iterator[list[Batch]]:
-    """This rank's share of each step of an epoch, as `accumulation` batches.
+class EpochBatches:
+    """This rank's share of every step of an epoch, cut in this process or by workers that live through all epochs.
 
     An epoch has per_epoch // batch_size steps. Step s draws indices [s * batch_size, (s + 1) * batch_size); rank r
-    takes every world_size-th of them from r on.
+    takes every world_size-th of them from r on, in `accumulation` parts.
     """
-    share = batch_size // (accumulation * world_size)
-    parts = [range(start + rank, start + batch_size, world_size)[i * share:(i + 1) * share]
-             for start in range(0, per_epoch // batch_size * batch_size, batch_size) for i in range(accumulation)]
-    loader = DataLoader(_EpochPatches(source, epoch), batch_sampler=[list(p) for p in parts], collate_fn=collate,
-                        num_workers=workers, multiprocessing_context="spawn" if workers else None)
-    step: list[Batch] = []
-    for batch in loader:
-        step.append(batch)
-        if len(step) == accumulation:
-            yield step
-            step = []
+
+    def __init__(self, source: PatchSource, per_epoch: int, batch_size: int, accumulation: int, rank: int = 0,
+                 world_size: int = 1, workers: int = 0) -> None:
+        share = batch_size // (accumulation * world_size)
+        starts = range(0, per_epoch // batch_size * batch_size, batch_size)
+        self._keys = _Keys([range(start + rank, start + batch_size, world_size)[i * share:(i + 1) * share]
+                            for start in starts for i in range(accumulation)])
+        self._accumulation = accumulation
+        self._source = source
+        self._collate = partial(collate, recycled=Recycled())
+        # A generator of its own: the loader would draw from torch's global one, as often as it has workers to start.
+        self._loader = DataLoader(_Patches(source), batch_sampler=self._keys, collate_fn=self._collate,
+                                  num_workers=workers, multiprocessing_context="spawn", persistent_workers=True,
+                                  generator=torch.Generator()) if workers else None
+
+    def epoch(self, number: int) -> Iterator[list[Batch]]:
+        """The steps of an epoch, each a list of `accumulation` batches."""
+        self._keys.epoch = number
+        parts = iter(self._loader) if self._loader else self._cut()
+        step: list[Batch] = []
+        for batch in parts:
+            step.append(batch)
+            if len(step) == self._accumulation:
+                yield step
+                step = []
+
+    def _cut(self) -> Iterator[Batch]:
+        return (self._collate([self._source.draw(*key) for key in keys]) for keys in self._keys)

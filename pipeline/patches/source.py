@@ -1,36 +1,51 @@
 """Patches as training draws them: the same patch for the same (seed, epoch, index), whoever asks.
 
-Shape legend: C bands, H rows, W columns (patch size).
+Shape legend: C channels, H rows, W columns (patch size).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 
+from pipeline.features.channels import ChannelRecipe
+from pipeline.patches.cut import cut
+from pipeline.patches.draws import Draws
 from pipeline.patches.ground import TrainGround
-from pipeline.patches.orient import orient
 from pipeline.seeding import generator
-from pipeline.types import IGNORE_INDEX, FloatArray, UInt8Array, Window
+from pipeline.types import AnyArray, FloatArray, UInt8Array, Window
+
+#: Changes the bands of a window (float32 BHW in scene units, NaN = invisible) at random, before channels are computed.
+Photometric = Callable[[FloatArray, np.random.Generator], FloatArray]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Patch:
-    """One training patch and where it was cut."""
+    """One training patch as it was cut; arrays may be views of memory maps, copied once, into a batch.
 
-    #: float32 CHW scene values; NaN = invalid or held out.
-    image: FloatArray
+    Image, labels and weight may hold anything where training must not look: a batch hides it by `ground` and `valid`.
+    """
+
+    #: HWC values in scene units, of any number type; NaN where a channel is undefined.
+    image: AnyArray
+    #: uint8 HW: 0 = out of sight, 1 = visible but without label, 2 = visible and may be labelled.
+    ground: UInt8Array
+    #: uint8 HW: 1 where there is data, else 0.
+    valid: UInt8Array
     #: uint8 HW class ids; 255 = ignore.
     labels: UInt8Array
     #: float32 HW confidence from 0 to 1.
     weight: FloatArray
+    #: Flip and quarter turn still to be made, 0 to 7 (see pipeline.patches.batch.turned).
+    turn: int
     scene_id: str
     window: Window
 
 
 class PatchSource(Protocol):
-    """Anything training can draw patches from."""
+    """Anything training can draw patches from; pickled into worker processes."""
 
     def draw(self, epoch: int, index: int) -> Patch:
         """The patch of that place in that epoch; depends on nothing else."""
@@ -41,50 +56,36 @@ class WindowPatches:
     """Windows around labelled train pixels drawn uniformly, the pixel anywhere in the window.
 
     Every labelled train pixel can be drawn. Windows stay inside scenes that are large enough; smaller scenes are padded
-    with invalid pixels.
+    with invisible pixels.
     """
 
-    def __init__(self, grounds: Sequence[TrainGround], size_px: int, seed: int, flips_and_rotations: bool) -> None:
+    def __init__(self, grounds: Sequence[TrainGround], recipe: ChannelRecipe, size_px: int, seed: int,
+                 flips_and_rotations: bool, photometric: Photometric | None = None) -> None:
         self._grounds = grounds
-        self._size = size_px
+        self._recipe = recipe
         self._seed = seed
-        self._turn = flips_and_rotations
+        self._photometric = photometric
+        self._size = size_px
         self._ends = np.cumsum([g.labelled for g in grounds])
+        self._draws = Draws(seed, int(self._ends[-1]), size_px, 8 if flips_and_rotations else 1)
 
     def draw(self, epoch: int, index: int) -> Patch:
         """The patch of that place in that epoch."""
-        rng = generator(self._seed, "patches", epoch, index)
-        number = int(rng.integers(self._ends[-1]))
-        place = int(np.searchsorted(self._ends, number, side="right"))
+        drawn = self._draws(epoch, index)
+        place = int(self._ends.searchsorted(drawn.number, side="right"))
         ground = self._grounds[place]
-        row, col = ground.pixel(number - (int(self._ends[place - 1]) if place else 0))
-        shift_row, shift_col = rng.integers(self._size, size=2)
+        row, col = ground.pixel(drawn.number - (int(self._ends[place - 1]) if place else 0))
         height, width = ground.scene.grid.shape
-        window = Window(_inside(row - int(shift_row), height, self._size),
-                        _inside(col - int(shift_col), width, self._size), self._size, self._size)
-        image, labels, weight = cut(ground, window)
-        if self._turn:
-            turn = int(rng.integers(8))
-            image, labels, weight = orient(image, turn), orient(labels, turn), orient(weight, turn)
-        return Patch(image, labels, weight, ground.scene.id, window)
+        window = Window(_inside(row - drawn.row_shift, height, self._size),
+                        _inside(col - drawn.col_shift, width, self._size), self._size, self._size)
+        change = None
+        if self._photometric is not None:
+            change = partial(self._change, self._photometric, epoch, index)
+        return Patch(*cut(ground, window, self._recipe, change), drawn.turn, ground.scene.id, window)
+
+    def _change(self, photometric: Photometric, epoch: int, index: int, image_BHW: FloatArray) -> FloatArray:
+        return photometric(image_BHW, generator(self._seed, "photometric", epoch, index))
 
 
 def _inside(start: int, length: int, size: int) -> int:
     return max(0, min(start, length - size))
-
-
-def cut(ground: TrainGround, window: Window) -> tuple[FloatArray, UInt8Array, FloatArray]:
-    """Image CHW (NaN where not visible), labels HW and weight HW of a window; padding is invisible, label 255."""
-    height, width = ground.scene.grid.shape
-    inside = (slice(window.row, min(window.row + window.height, height)),
-              slice(window.col, min(window.col + window.width, width)))
-    pixels = ground.scene.image[inside]
-    rows, cols, bands = pixels.shape
-    image = np.full((bands, window.height, window.width), np.nan, dtype=np.float32)
-    labels = np.full((window.height, window.width), IGNORE_INDEX, dtype=np.uint8)
-    weight = np.zeros((window.height, window.width), dtype=np.float32)
-    visible = ground.visible_HW[inside]
-    np.copyto(image[:, :rows, :cols], np.moveaxis(pixels, -1, 0), where=visible, casting="unsafe")
-    labels[:rows, :cols] = ground.labels_HW[inside]
-    np.copyto(weight[:rows, :cols], ground.scene.weight[inside], where=labels[:rows, :cols] != IGNORE_INDEX)
-    return image, labels, weight

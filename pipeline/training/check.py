@@ -10,7 +10,7 @@ from pipeline.losses.total import StepTotals, TotalLoss
 from pipeline.networks.segmenter import build
 from pipeline.networks.spec import ModelSpec
 from pipeline.params.train import TrainParams
-from pipeline.patches.loader import collate
+from pipeline.patches.batch import collate
 from pipeline.patches.source import PatchSource
 from pipeline.types import IGNORE_INDEX, AnyArray
 
@@ -40,15 +40,16 @@ def overfit_one_batch(spec: ModelSpec, source: PatchSource, class_weights_K: Any
     segmenter = build(spec).train()
     optimizer = AdamW(segmenter.parameters(), lr=params.optimizer.lr)
     loss = TotalLoss(params.loss.weights, torch.as_tensor(class_weights_K, dtype=torch.float32))
-    totals = StepTotals(loss.importance(batch.labels, batch.weight), params.batch_size)
+    image, (labels, weight) = batch.image(), batch.targets()
+    totals = StepTotals(loss.importance(labels, weight), params.batch_size)
     losses = []
     for _ in tqdm(range(steps), desc="overfit one batch", unit="step", disable=None):
         optimizer.zero_grad()
-        logits = segmenter(batch.image)
-        value = loss(logits, batch.labels, batch.weight, totals)
+        logits = segmenter(image)
+        value = loss(logits, labels, weight, totals)
         value.backward()
         optimizer.step()
         losses.append(value.item())
-    labelled = batch.labels != IGNORE_INDEX
-    right = (logits.argmax(dim=1) == batch.labels)[labelled].float().mean()
+    labelled = labels != IGNORE_INDEX
+    right = (logits.argmax(dim=1) == labels)[labelled].float().mean()
     return CheckResult(losses[0], losses[-1], float(right))

@@ -25,7 +25,8 @@ from pipeline.losses.total import StepTotals, TotalLoss
 from pipeline.networks.segmenter import Segmenter, build
 from pipeline.networks.spec import ModelSpec
 from pipeline.params.train import TrainParams
-from pipeline.patches.loader import Batch, epoch_batches
+from pipeline.patches.batch import Batch
+from pipeline.patches.loader import EpochBatches
 from pipeline.patches.source import PatchSource
 from pipeline.training.resume import ResumeStore
 from pipeline.training.schedule import rate_factor, stale_epochs
@@ -103,9 +104,11 @@ def train_network(fabric: Fabric, spec: ModelSpec, source: PatchSource, class_we
     progress = _restore(resume, segmenter, optimizer, fabric)
     model, wrapped = fabric.setup(segmenter, optimizer)
     loss = TotalLoss(params.loss.weights, torch.as_tensor(class_weights_K, dtype=torch.float32))
+    batches = EpochBatches(source, params.patches.per_epoch, params.batch_size, params.accumulation,
+                           fabric.global_rank, fabric.world_size, params.workers)
     bar = tqdm(total=params.epochs, initial=progress.epoch, desc="train", unit="epoch", disable=None)
     while progress.epoch < params.epochs and not _stopped(progress, params):
-        row = _epoch(fabric, model, wrapped, loss, source, params, progress)
+        row = _epoch(fabric, model, wrapped, loss, batches, params, progress)
         row.update(fabric.broadcast(_scores(score, segmenter) if fabric.is_global_zero else {}))
         _note(progress, row, segmenter, params)
         if fabric.is_global_zero:
@@ -118,14 +121,12 @@ def train_network(fabric: Fabric, spec: ModelSpec, source: PatchSource, class_we
     return Trained(segmenter.cpu().eval(), progress.history, progress.best_epoch)
 
 
-def _epoch(fabric: Fabric, model: Any, optimizer: Any, loss: TotalLoss, source: PatchSource, params: TrainParams,
+def _epoch(fabric: Fabric, model: Any, optimizer: Any, loss: TotalLoss, batches: EpochBatches, params: TrainParams,
            progress: _Progress) -> dict[str, float]:
     model.train()
     steps = params.patches.per_epoch // params.batch_size
     summed, rate = 0.0, 0.0
-    batches = epoch_batches(source, progress.epoch, params.patches.per_epoch, params.batch_size, params.accumulation,
-                            fabric.global_rank, fabric.world_size, params.workers)
-    for i, parts in enumerate(batches):
+    for i, parts in enumerate(batches.epoch(progress.epoch)):
         rate = params.optimizer.lr * rate_factor(params.schedule, progress.epoch * steps + i, steps, params.epochs,
                                                  _monitored(progress.history, params))
         for group in optimizer.param_groups:
@@ -137,14 +138,16 @@ def _epoch(fabric: Fabric, model: Any, optimizer: Any, loss: TotalLoss, source: 
 def _step(fabric: Fabric, model: Any, optimizer: Any, loss: TotalLoss, parts: Sequence[Batch],
           params: TrainParams) -> float:
     """One optimizer step over all parts and devices; its loss."""
-    importance = sum(loss.importance(p.labels, p.weight) for p in parts)
+    # Raw patches of a step are small, and what they become is computed where it is used.
+    batches = [part.to(fabric.device) for part in parts]
+    targets = [batch.targets() for batch in batches]
+    importance = sum(loss.importance(*target) for target in targets)
     totals = StepTotals(_over_devices(fabric, importance), params.batch_size)
     optimizer.zero_grad()
     value = 0.0
-    for i, part in enumerate(parts):
-        batch = part.to(fabric.device)
+    for i, (batch, (labels, weight)) in enumerate(zip(batches, targets, strict=True)):
         with fabric.no_backward_sync(model, enabled=i + 1 < len(parts)):
-            share = loss(model(batch.image), batch.labels, batch.weight, totals)
+            share = loss(model(batch.image()), labels, weight, totals)
             if not bool(torch.isfinite(share)):
                 raise ModelError(f"the training loss must stay finite: got {share.item()} on patches "
                                  f"{list(batch.places)}; lower train.optimizer.lr, or look at these places")

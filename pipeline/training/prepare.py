@@ -4,13 +4,14 @@ from dataclasses import dataclass
 
 from pipeline.digests import folder_sha256
 from pipeline.errors import ModelError, SceneError
+from pipeline.features.channels import ChannelRecipe
 from pipeline.losses.class_weights import class_weights
 from pipeline.networks.spec import ModelSpec
 from pipeline.params.task import Task
 from pipeline.params.train import TrainParams
 from pipeline.patches.ground import class_counts, open_ground
 from pipeline.patches.source import WindowPatches
-from pipeline.patches.statistics import band_statistics
+from pipeline.patches.statistics import band_ranges, band_statistics
 from pipeline.scenes.store import SceneStore
 from pipeline.splits.split import Split
 from pipeline.types import AnyArray
@@ -32,25 +33,29 @@ def prepare(store: SceneStore, split: Split, task: Task, params: TrainParams, se
 
     Raises:
         ModelError: the store's bands are not the task's.
-        SceneError: the scenes' pixels differ in size.
+        SceneError: the scenes' pixels differ in size, or a channel is constant or nowhere defined.
     """
     if store.bands != task.bands:
         raise ModelError(f"the scene store must hold task.bands {list(task.bands)}: got {list(store.bands)}; "
                          "run `dvc repro rasterize`")
     pixel_size_m = _pixel_size_m(store)
     grounds = open_ground(store, split)
-    statistics = band_statistics(grounds)
+    recipe = ChannelRecipe.of(task)
+    statistics = band_statistics(grounds, recipe)
+    band_low, band_high = (statistics.low, statistics.high) if recipe.is_plain else band_ranges(grounds)
     counts = class_counts(grounds, len(split.classes))
     colors = {c.name: c.color for c in task.classes}
     background = split.classes[split.lut[task.class_names.index(task.background)]] if task.background else ""
-    spec = ModelSpec(network=params.network, bands=task.bands, classes=split.classes,
+    spec = ModelSpec(network=params.network, bands=task.bands, channels=recipe.channels,
+                     texture=recipe.texture, classes=split.classes,
                      colors=tuple(colors[name] for name in split.classes),
                      background=background,
                      reflectance_scale=task.reflectance_scale, mean=statistics.mean, std=statistics.std,
-                     low=statistics.low, high=statistics.high, patch_size_px=params.patches.size_px,
+                     low=statistics.low, high=statistics.high, band_low=band_low, band_high=band_high,
+                     patch_size_px=params.patches.size_px,
                      size_multiple=2**params.network.encoder_depth, pixel_size_m=pixel_size_m,
                      split=folder_sha256(split.folder))
-    source = WindowPatches(grounds, params.patches.size_px, seed, params.patches.flips_and_rotations)
+    source = WindowPatches(grounds, recipe, params.patches.size_px, seed, params.patches.flips_and_rotations)
     return Prepared(spec, source, class_weights(counts, params.loss.class_weights),
                     {name: int(n) for name, n in zip(split.classes, counts, strict=True)})
 

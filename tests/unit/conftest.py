@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from affine import Affine
 from pyproj import CRS
+from scipy.ndimage import distance_transform_edt
 
 from pipeline.geo import raster_io
 from pipeline.geo.grid import Grid
@@ -66,11 +67,15 @@ def tiny_data(tmp_path: Path) -> Callable[..., TinyData]:
             raster_io.write(store / "one" / f"{file}.tif", array, grid, bands)
         raster_io.write(splits / "one/fold.tif", fold, grid, ["fold"])
         raster_io.write(splits / "one/block.tif", block, grid, ["block"])
+        held = (fold == 0) | (fold == TEST_FOLD)
+        reach = distance_transform_edt(~held, sampling=grid.ground_pixel_m[::-1])
+        ground = np.where(held, 0, np.where(reach > buffer_m, 2, 1)).astype(np.uint8)
+        raster_io.write(splits / "one/ground.tif", ground, grid, ["ground"])
         (store / "manifest.json").write_text(json.dumps({
             "bands": BANDS, "classes": CLASSES, "scenes": {"one": {"grid": grid.to_dict(), "dtype": "uint16"}}}))
         (splits / "certificate.json").write_text(json.dumps({
             "folds": 3, "val_fold": 0, "buffer_m": buffer_m, "classes": CLASSES, "class_map": [0, 1, 2],
-            "unsupported": []}))
+            "unsupported": [], "shared_places": []}))
         return TinyData(store, splits)
 
     return make

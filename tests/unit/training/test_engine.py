@@ -11,6 +11,7 @@ import torch
 from affine import Affine
 
 from pipeline.errors import ModelError, SceneError
+from pipeline.features.channels import ChannelRecipe
 from pipeline.inference.validation import ValScorer
 from pipeline.params.task import Task
 from pipeline.params.train import TrainParams
@@ -23,16 +24,18 @@ from pipeline.types import SilentLog
 
 TASK = Task.model_validate({"bands": ["blue", "green", "red", "nir"], "background": "background", "classes": [
     {"name": n, "color": "#102030"} for n in ("background", "settlement", "water")]})
+TEXTURE = Task.model_validate({**TASK.model_dump(), "channels": ["nir", "NDVI", "glcm_entropy_red"],
+                               "texture": {"window_px": 5, "levels": 8}})
 SMALL = {"network": {"encoder_depth": 3, "decoder_channels": [16, 8, 8]}, "patches": {"size_px": 32, "per_epoch": 8},
          "batch_size": 4, "epochs": 3, "threads": 1, "accelerator": "cpu"}
 
 
-def train(data, root, score=None, log=None, **changes):
+def train(data, root, score=None, log=None, task=TASK, **changes):
     params = TrainParams.model_validate({**SMALL, **changes})
     fabric = engine.open_fabric(params)
     seed_everything(5)
-    ready = prepare(data.store, data.split, TASK, params, seed=5)
-    score = score or ValScorer(data.store, data.split, 8, ready.spec.size_multiple)
+    ready = prepare(data.store, data.split, task, params, seed=5)
+    score = score or ValScorer(data.store, data.split, ready.spec.recipe, 8, ready.spec.size_multiple)
     with open_resume(root, "print") as resume:
         return engine.train_network(fabric, ready.spec, ready.source, ready.class_weights_K, params, score, resume,
                                     log or SilentLog())
@@ -81,13 +84,21 @@ def test_a_killed_training_resumes_to_the_same_bytes(tiny_data, tmp_path):
     assert not (tmp_path / "cut/print").exists()
 
 
-def test_garbage_in_held_out_ground_changes_no_weight(tiny_data, tmp_path):
+@pytest.mark.parametrize("task", [TASK, TEXTURE], ids=["bands", "texture"])
+def test_garbage_in_held_out_ground_changes_no_weight(tiny_data, tmp_path, task):
     # With select: last the val part has no say, so that every byte must come from the train part.
     clean, garbage = tiny_data("clean"), tiny_data("garbage", held_out_garbage=3)
-    one = train(clean, tmp_path / "a", select="last")
-    two = train(garbage, tmp_path / "b", select="last")
+    one = train(clean, tmp_path / "a", task=task, select="last")
+    two = train(garbage, tmp_path / "b", task=task, select="last")
     assert digest(one) == digest(two)
+    assert one.segmenter.spec == two.segmenter.spec.model_copy(update={"split": one.segmenter.spec.split})
     assert [r["val_mcc"] for r in one.history] != [r["val_mcc"] for r in two.history]
+
+
+def test_workers_change_no_weight(tiny_data, tmp_path):
+    data = tiny_data()
+    one, two = train(data, tmp_path / "a", epochs=2), train(data, tmp_path / "b", epochs=2, workers=1)
+    assert digest(one) == digest(two)
 
 
 def test_accumulation_changes_memory_not_the_loss(tiny_data, tmp_path):
@@ -186,6 +197,16 @@ def test_overfit_check_passes_for_a_sound_setup_and_fails_for_a_lame_one(tiny_da
     lame = params.model_copy(update={"optimizer": params.optimizer.model_copy(update={"lr": 1e-9})})
     assert not overfit_one_batch(ready.spec, ready.source, ready.class_weights_K, lame, steps=5).passed
     assert not CheckResult(1.0, 0.1, 0.9).passed
+
+
+def test_model_json_has_the_statistics_of_channels_and_the_ranges_of_bands(tiny_data):
+    data = tiny_data()
+    params = TrainParams.model_validate(SMALL)
+    plain, ready = (prepare(data.store, data.split, task, params, seed=0).spec for task in (TASK, TEXTURE))
+    assert ready.recipe == ChannelRecipe.of(TEXTURE)
+    assert (ready.band_low, ready.band_high) == (plain.low, plain.high) == (plain.band_low, plain.band_high)
+    assert ready.mean[0] == pytest.approx(plain.mean[3])
+    assert -1 <= ready.low[1] < ready.mean[1] < ready.high[1] <= 1
 
 
 def test_statistics_and_weights_come_from_train_pixels(tiny_data):

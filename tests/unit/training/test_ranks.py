@@ -35,7 +35,7 @@ ready = prepare(store, split, task, params, 5)
 with open_resume(root / f"resume{devices}", "print", fabric.is_global_zero) as resume:
     fabric.barrier()
     trained = engine.train_network(fabric, ready.spec, ready.source, ready.class_weights_K, params,
-                                   ValScorer(store, split, 8, 8), resume, SilentLog())
+                                   ValScorer(store, split, ready.spec.recipe, 8, 8), resume, SilentLog())
     fabric.barrier()
 if fabric.is_global_zero:
     (root / f"history{devices}.json").write_text(json.dumps(trained.history))
