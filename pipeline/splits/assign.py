@@ -48,7 +48,7 @@ def test_count(places: int, params: SplitParams) -> int:
     if places - count < params.folds:
         raise SplitError(
             "spatial_split must find at least one separate block for the test part and each of "
-            f"{params.folds} folds: got {places} blocks of {params.block_size_m:g} m (blocks of overlapping "
+            f"{params.folds} folds: got {places} blocks of {params.block_m:g} m (blocks of overlapping "
             "scenes are one place); lower spatial_split.block_size_m, spatial_split.folds or "
             "spatial_split.test_fraction")
     return count
@@ -67,13 +67,13 @@ def draw(seed: int, attempt: int, places: int, params: SplitParams) -> UInt8Arra
 
 def find_assignment(support: Support, place: npt.NDArray[np.intp], params: SplitParams, seed: int,
                     required: BoolArray) -> Assignment | None:
-    """The first of `params.attempts` draws that supports every required class (K) in every part, or None."""
+    """The first of `params.attempts` draws that supports every required class (K) in every part, or None.
+
+    With `support_in: all_folds`, whichever fold is the validation part.
+    """
     for first, folds in _draws(place, params, seed, params.attempts):
-        part = part_of_fold(folds, params.val_fold)
-        enough, objects = _pixels_and_objects(support, part, params)
-        done = (objects.min(axis=1) >= params.min_objects)[:, required].all(axis=1)
-        for i in np.flatnonzero(enough[:, required].all(axis=1)):
-            if done[i] or _object_support(support, part[i], params)[required].all():
+        for i in np.flatnonzero(_enough_pixels(support, folds, params)[:, required].all(axis=1)):
+            if _supported(support, folds[i], params)[required].all():
                 return Assignment(folds[i], first + int(i) + 1)
     return None
 
@@ -84,11 +84,9 @@ def support_rates(support: Support, place: npt.NDArray[np.intp], params: SplitPa
     attempts = min(params.attempts, _BLAME_ATTEMPTS)
     hits = np.zeros(support.pixels.shape[1])
     for _, folds in _draws(place, params, seed, attempts):
-        part = part_of_fold(folds, params.val_fold)
-        enough, objects = _pixels_and_objects(support, part, params)
+        enough = _enough_pixels(support, folds, params)
         for i in np.flatnonzero(enough.any(axis=1)):
-            few = (objects[i].min(axis=0) < params.min_objects) & enough[i]
-            hits += enough[i] & (_object_support(support, part[i], params) if few.any() else ~few)
+            hits += enough[i] & _supported(support, folds[i], params)
     return hits / attempts
 
 
@@ -101,20 +99,31 @@ def _draws(place: npt.NDArray[np.intp], params: SplitParams, seed: int,
         yield first, np.stack(folds)[:, place]
 
 
-def _pixels_and_objects(support: Support, part: AnyArray, params: SplitParams) -> tuple[BoolArray, AnyArray]:
-    """Has each class enough pixels in every part (AK), and its objects within one block by part (APK)?
+def _val_folds(params: SplitParams) -> range:
+    return range(params.folds) if params.support_in == "all_folds" else range(params.val_fold, params.val_fold + 1)
+
+
+def _enough_pixels(support: Support, folds: UInt8Array, params: SplitParams) -> BoolArray:
+    """Has each class enough pixels in every part of each draw (AB), AK?
 
     In train only those pixels count that no buffer reaches.
     """
-    masks = [(part == p).astype(np.float64) for p in range(len(PARTS))]  # float64 products are exact and fast
-    by_part = [mask @ (support.core if p == 0 else support.pixels) for p, mask in enumerate(masks)]
-    objects = np.stack([mask @ support.single for mask in masks], axis=1)
-    enough: BoolArray = np.logical_and.reduce([counts >= params.min_pixels for counts in by_part])
-    return enough, objects
+    enough = np.ones((len(folds), support.pixels.shape[1]), dtype=bool)
+    for val_fold in _val_folds(params):
+        part = part_of_fold(folds, val_fold)
+        for p in range(len(PARTS)):
+            counts = (part == p).astype(np.float64) @ (support.core if p == 0 else support.pixels)  # exact and fast
+            enough &= counts >= params.min_pixels
+    return enough
 
 
-def _object_support(support: Support, part: AnyArray, params: SplitParams) -> BoolArray:
-    """Has each class enough objects in every part of one assignment, K?"""
-    objects = support.objects_by_part(part, params.min_pixels)
-    enough: BoolArray = np.logical_and.reduce(objects >= params.min_objects)
+def _supported(support: Support, fold: UInt8Array, params: SplitParams) -> BoolArray:
+    """Has each class enough objects in every part of one draw, K?"""
+    enough = np.ones(support.pixels.shape[1], dtype=bool)
+    for val_fold in _val_folds(params):
+        part = part_of_fold(fold, val_fold)
+        single = np.stack([support.single[part == p].sum(axis=0) for p in range(len(PARTS))])
+        if not (enough & (single.min(axis=0) < params.min_objects)).any():
+            continue  # objects in several blocks are costly to count
+        enough &= (support.objects_by_part(part, params.min_pixels) >= params.min_objects).all(axis=0)
     return enough

@@ -46,13 +46,16 @@ class SceneBlocks:
         ids: npt.NDArray[np.int32] = self.ids[np.ix_(rows, cols)]
         return ids
 
-    def core(self, window: Window, buffer_m: float) -> BoolArray:
-        """Pixels of a window farther than `buffer_m` from every other block, bool HW."""
+    def core(self, window: Window, buffer_m: float, alone: bool = True) -> BoolArray:
+        """Pixels of a window farther than `buffer_m` from every other block, bool HW.
+
+        Unless the scene is `alone`, blocks of other scenes may lie beyond its edges.
+        """
         pixel_width, pixel_height = self.grid.ground_pixel_m
         rows = np.arange(window.row, window.row + window.height)
         cols = np.arange(window.col, window.col + window.width)
-        far_rows = _far(rows, self.height_px, self.grid.height, pixel_height, buffer_m)
-        far_cols = _far(cols, self.width_px, self.grid.width, pixel_width, buffer_m)
+        far_rows = _far(rows, self.height_px, self.grid.height, pixel_height, buffer_m, alone)
+        far_cols = _far(cols, self.width_px, self.grid.width, pixel_width, buffer_m, alone)
         return np.logical_and(far_rows[:, None], far_cols)
 
     def windows(self) -> Iterator[tuple[int, Window]]:
@@ -63,12 +66,12 @@ class SceneBlocks:
                                               min(self.width_px, self.grid.width - col))
 
 
-def _far(positions: AnyArray, size: int, length: int, pixel_m: float, buffer_m: float) -> BoolArray:
+def _far(positions: AnyArray, size: int, length: int, pixel_m: float, buffer_m: float, alone: bool) -> BoolArray:
     """Along one axis: is the nearest pixel (centre to centre) of both neighbour blocks beyond the buffer?"""
     first = positions // size * size
     last = np.minimum(first + size, length)
-    before = (first == 0) | ((positions - first + 1) * pixel_m > buffer_m)
-    after = (last == length) | ((last - positions) * pixel_m > buffer_m)
+    before = (alone & (first == 0)) | ((positions - first + 1) * pixel_m > buffer_m)
+    after = (alone & (last == length)) | ((last - positions) * pixel_m > buffer_m)
     return np.asarray(before & after, dtype=bool)
 
 
@@ -130,9 +133,10 @@ def _outline(grid: Grid, window: Window) -> Polygon:
     return Polygon([grid.transform @ corner for corner in corners])
 
 
-def bands_of(grid: Grid) -> Iterator[Window]:
-    """Full-width windows of about BAND_PIXELS pixels, top to bottom."""
-    return row_bands(grid.height, grid.width, max(1, BAND_PIXELS // grid.width))
+def bands_of(grid: Grid, multiple: int = 1) -> Iterator[Window]:
+    """Full-width windows of about BAND_PIXELS pixels, top to bottom; all but the last have a multiple of rows."""
+    rows = max(1, BAND_PIXELS // grid.width)
+    return row_bands(grid.height, grid.width, max(multiple, rows // multiple * multiple))
 
 
 def lay_blocks(store: SceneStore, block_size_m: float) -> Blocks:

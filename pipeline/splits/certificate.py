@@ -1,5 +1,11 @@
-"""Write a planned split, then certify what was written: pixels are counted from the files, read back."""
+"""Write a planned split, then certify what was written: everything is counted from the files, read back.
 
+Shape legend: P parts (train, val, test), F folds (the test part last), K classes.
+"""
+
+from collections.abc import Sequence
+from functools import reduce
+from operator import add
 from pathlib import Path
 from typing import Any
 
@@ -8,43 +14,55 @@ import numpy as np
 import numpy.typing as npt
 
 from pipeline.errors import IntegrityError
+from pipeline.fanout import fan_out
 from pipeline.geo.raster_io import create
 from pipeline.geo.vector_io import write_geopackage
 from pipeline.params.spatial_split import SplitParams
 from pipeline.paths import write_json
 from pipeline.scenes.store import Scene, SceneStore
 from pipeline.splits.assign import part_of_fold
-from pipeline.splits.blocks import bands_of
-from pipeline.splits.buffer import held_out_distances, train_ground
+from pipeline.splits.blocks import SceneBlocks, bands_of
+from pipeline.splits.buffer import Grids, write_ground
+from pipeline.splits.correlation import Correlation
+from pipeline.splits.duplicates import find_duplicates
 from pipeline.splits.plan import Plan
-from pipeline.splits.seams import count_seams
+from pipeline.splits.separation import measure_separation
 from pipeline.splits.split import Split
-from pipeline.splits.support import PARTS, labelled_band
-from pipeline.types import IGNORE_INDEX
+from pipeline.splits.support import PARTS
+from pipeline.splits.tally import Counts, Survey, Tally, grids_of, survey
+from pipeline.types import IGNORE_INDEX, TEST_FOLD, UInt8Array
 
 
-def write_split(folder: Path, store: SceneStore, plan: Plan, params: SplitParams,
-                seed: int) -> dict[str, Any]:
-    """Write fold.tif and block.tif of every scene, blocks.gpkg and certificate.json; return the certificate.
+def write_split(folder: Path, store: SceneStore, plan: Plan, params: SplitParams, seed: int,
+                correlation: Correlation | None = None) -> dict[str, Any]:
+    """Write fold.tif, block.tif and ground.tif of every scene, blocks.gpkg and certificate.json; return the latter.
+
+    Args:
+        folder: where to write.
+        store: the scene store that the plan was made for.
+        plan: the split.
+        params: the rules, with a number as block size.
+        seed: the project's seed.
+        correlation: what was measured of the residuals' correlation, if anything; it is certified as it is.
 
     Raises:
-        IntegrityError: held-out ground carries a train label, or ground belongs to two parts.
+        IntegrityError: what was written breaks a rule (see `_certify`).
     """
+    fold_of_id = np.concatenate([np.array([IGNORE_INDEX], dtype=np.uint8), plan.fold_of_block])
     for laid in plan.blocks.scenes:
-        _write_maps(folder / laid.scene_id, plan, laid.scene_id)
-    frame = _block_frame(plan, params)
-    write_geopackage(folder / "blocks.gpkg", {"blocks": frame})
-    split = Split(folder, params.folds, params.val_fold, params.buffer_m, plan.classes, plan.lut,
-                  plan.unsupported)
-    certificate = certify(split, store, plan, params, seed, frame)
+        _write_maps(folder / laid.scene_id, laid, fold_of_id)
+    split = Split(folder, params.folds, params.val_fold, params.buffer_m, plan.classes, plan.lut, plan.unsupported,
+                  _shared_places(plan.place))
+    surveys = fan_out(_write_ground, [(split, scene, grids_of(store), params.block_m) for scene in store], "ground")
+    write_geopackage(folder / "blocks.gpkg", {"blocks": _block_frame(plan, params)})
+    certificate = _certify(split, surveys, store, plan, params, seed)
+    certificate["correlation"] = None if correlation is None else correlation.to_dict()
     write_json(folder / "certificate.json", certificate)
     return certificate
 
 
-def _write_maps(folder: Path, plan: Plan, scene_id: str) -> None:
-    folder.mkdir(parents=True)
-    laid = plan.blocks[scene_id]
-    fold_of_id = np.concatenate([np.array([IGNORE_INDEX], dtype=np.uint8), plan.fold_of_block])
+def _write_maps(folder: Path, laid: SceneBlocks, fold_of_id: UInt8Array) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
     with (create(folder / "fold.tif", laid.grid, "uint8", ["fold"], nodata=IGNORE_INDEX) as folds,
           create(folder / "block.tif", laid.grid, "int32", ["block"], nodata=0) as blocks):
         for band in bands_of(laid.grid):
@@ -53,7 +71,21 @@ def _write_maps(folder: Path, plan: Plan, scene_id: str) -> None:
             folds.write(fold_of_id[ids], band)
 
 
-def _block_frame(plan: Plan, params: SplitParams) -> Any:
+def _write_ground(job: tuple[Split, Scene, Grids, float]) -> Survey:
+    """Write ground.tif of a scene and read it back."""
+    split, scene, grids, block_m = job
+    write_ground(split, scene.id, grids)
+    return survey(split, scene, grids, block_m)
+
+
+def _shared_places(place: npt.NDArray[np.intp]) -> tuple[tuple[int, ...], ...]:
+    """Ids of the blocks that are one place, for places of several blocks, in the order of their first block."""
+    order = np.argsort(place, kind="stable")
+    groups = np.split(order + 1, np.flatnonzero(np.diff(place[order])) + 1)
+    return tuple(sorted(tuple(int(i) for i in group) for group in groups if len(group) > 1))
+
+
+def _block_frame(plan: Plan, params: SplitParams) -> gpd.GeoDataFrame:
     frame = plan.blocks.frame()
     part = part_of_fold(plan.fold_of_block, params.val_fold)
     frame["place"] = plan.place.astype(np.int32)
@@ -64,114 +96,80 @@ def _block_frame(plan: Plan, params: SplitParams) -> Any:
     return frame
 
 
-def certify(split: Split, store: SceneStore, plan: Plan, params: SplitParams, seed: int,
-            frame: gpd.GeoDataFrame) -> dict[str, Any]:
-    """The certificate of a split whose maps are written; `frame` is the layer of blocks.gpkg.
+def _certify(split: Split, surveys: Sequence[Survey], store: SceneStore, plan: Plan, params: SplitParams,
+             seed: int) -> dict[str, Any]:
+    """The certificate of a split whose maps are written and surveyed.
 
     Raises:
-        IntegrityError: held-out ground carries a train label, or ground belongs to two parts.
+        IntegrityError: held-out ground carries a train label or is visible to training, ground belongs to two parts,
+            ground that trains lies within the buffer, or the same picture lies in train and in a held-out part.
     """
-    tally = _Tally(len(plan.classes))
-    nearest: dict[str, list[float]] = {"held_out": [], "test": []}
-    for scene in store:
-        laid = plan.blocks[scene.id]
-        ground = train_ground(split, scene.id, scene.grid)
-        tally.add_scene(split, scene, ground)
-        block_side_m = laid.height_px * scene.grid.ground_pixel_m[1]
-        for name, distance in _nearest(split, scene, ground, params.buffer_m + block_side_m).items():
-            nearest[name].append(distance)
+    tally = reduce(add, (survey.tally for survey in surveys))
+    least = {"train_to_held_out": min(survey.to_held_out_m for survey in surveys),
+             "train_to_test": min(survey.to_test_m for survey in surveys)}
     part = part_of_fold(plan.fold_of_block, params.val_fold)
-    torn = sum(len(set(part[plan.place == p])) > 1 for p in np.unique(plan.place))
-    if tally.leaks or torn:
-        raise IntegrityError(f"a split must keep held-out ground out of training: {tally.leaks} held-out "
-                             f"pixels carry a train label and {torn} places lie in several parts; report the "
-                             "defect")
+    _refuse_leaks(split, tally, plan, part, least["train_to_held_out"])
+    duplicates = find_duplicates(split, store, params, seed)
+    duplicates.refuse_or_warn(params)
     objects = plan.support.objects_by_part(part, params.min_pixels)
-    parts = {name: tally.describe(p, plan.classes) | {"objects": _by_class(plan.classes, objects[p]),
-                                                      "blocks": int(np.count_nonzero(part == p))}
+    parts = {name: {"pixels": int(tally.pixels[p]), **_labelled(plan.classes, tally.labelled[p]),
+                    "objects": _by_class(plan.classes, objects[p]), "blocks": int(np.count_nonzero(part == p))}
              for p, name in enumerate(PARTS)}
-    lost = tally.train_labelled - tally.labelled[0].sum()
+    lost = tally.train_before_buffer - int(tally.labelled[0].sum())
     return {
         "seed": seed, "attempts_used": plan.attempts, "folds": params.folds, "val_fold": params.val_fold,
-        "test_fraction": params.test_fraction, "rare_classes": params.rare_classes,
+        "test_fraction": params.test_fraction, "rare_classes": params.rare_classes, "support_in": params.support_in,
         "min_pixels": params.min_pixels, "min_objects": params.min_objects,
-        "block_size_m": params.block_size_m, "buffer_m": params.buffer_m,
+        "block_size_m": params.block_m, "buffer_m": params.buffer_m,
         "block_px": {b.scene_id: [b.height_px, b.width_px] for b in plan.blocks.scenes},
         "classes": list(plan.classes), "class_map": list(plan.class_map), "merged": plan.merged,
-        "unsupported": list(plan.unsupported), "parts": parts, "whole": _whole(tally, plan),
-        "train_pixels_lost_to_buffer": int(lost),
-        "train_share_lost_to_buffer": _share(int(lost), int(tally.train_labelled)),
-        "held_out_pixels_with_train_label": tally.leaks,
-        "least_distance_m": {f"train_to_{name}": _least(values) for name, values in nearest.items()},
-        "places": int(plan.place.max()) + 1, "seams_without_buffer": count_seams(frame, params.buffer_m),
+        "unsupported": list(plan.unsupported), "parts": parts, "by_fold": _by_fold(tally, plan, params),
+        "whole": {"pixels": tally.valid, "blocks": plan.blocks.count, **_labelled(plan.classes, tally.whole),
+                  "objects": _by_class(plan.classes, plan.support.objects)},
+        "train_pixels_lost_to_buffer": lost, "train_share_lost_to_buffer": _share(lost, tally.train_before_buffer),
+        "held_out_pixels_with_train_label": tally.leaks, "held_out_pixels_seen": tally.seen,
+        "least_distance_m": {k: round(m, 2) if np.isfinite(m) else None for k, m in least.items()},
+        "near_duplicates": duplicates.to_dict(),
+        "separation": measure_separation(split, store, seed).to_dict(),
+        "places": int(plan.place.max()) + 1, "shared_places": [list(ids) for ids in split.shared_places],
     }
 
 
-class _Tally:
-    """Pixels by part and class over the scenes."""
-
-    def __init__(self, classes: int) -> None:
-        self.pixels = np.zeros(len(PARTS), dtype=np.int64)
-        self.labelled = np.zeros((len(PARTS), classes), dtype=np.int64)
-        self.whole = np.zeros(classes, dtype=np.int64)
-        self.valid = 0
-        self.train_labelled = 0
-        self.leaks = 0
-
-    def add_scene(self, split: Split, scene: Scene, ground: npt.NDArray[np.bool_]) -> None:
-        fold = split.fold_map(scene.id)
-        for band in bands_of(scene.grid):
-            label = labelled_band(scene, split.lut, band.slices)
-            known, valid = label != IGNORE_INDEX, scene.valid[band.slices] > 0
-            masks = [split.mask(fold[band.slices], part) for part in ("train", "val", "test")]
-            trains = ground[band.slices] & known
-            self.leaks += int(np.count_nonzero(trains & (masks[1] | masks[2])))
-            self.train_labelled += int(np.count_nonzero(masks[0] & known))
-            self.valid += int(np.count_nonzero(valid))
-            self.whole += self._count(label[known])
-            for p, mask in enumerate(masks):
-                self.pixels[p] += np.count_nonzero(mask & valid)
-                self.labelled[p] += self._count(label[trains if p == 0 else mask & known])
-
-    def _count(self, label: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-        return np.bincount(label, minlength=len(self.whole)).astype(np.int64)
-
-    def describe(self, part: int, classes: tuple[str, ...]) -> dict[str, Any]:
-        return {"pixels": int(self.pixels[part]), **_labelled(classes, self.labelled[part])}
+def _refuse_leaks(split: Split, tally: Tally, plan: Plan, part: npt.NDArray[Any], least_m: float) -> None:
+    parts_of_place = np.zeros((int(plan.place.max()) + 1, len(PARTS)), dtype=bool)
+    parts_of_place[plan.place, part] = True
+    torn = int(np.count_nonzero(parts_of_place.sum(axis=1) > 1))
+    if tally.leaks or tally.seen or torn:
+        raise IntegrityError(f"a split must keep held-out ground out of training: {tally.leaks} held-out pixels carry "
+                             f"a train label, {tally.seen} are visible to training and {torn} places lie in several "
+                             "parts; report the defect")
+    if least_m <= split.buffer_m:
+        raise IntegrityError(f"ground that trains must be farther than spatial_split.buffer_m={split.buffer_m:g} from "
+                             f"held-out ground: got {least_m:g} m; report the defect")
 
 
-def _whole(tally: _Tally, plan: Plan) -> dict[str, Any]:
-    return {"pixels": tally.valid, "blocks": plan.blocks.count, **_labelled(plan.classes, tally.whole),
-            "objects": _by_class(plan.classes, plan.support.objects)}
+def _by_fold(tally: Tally, plan: Plan, params: SplitParams) -> dict[str, Any]:
+    """What each fold would be as the validation part, and the test part: support and prevalence."""
+    group = np.where(plan.fold_of_block == TEST_FOLD, params.folds, plan.fold_of_block)
+    objects = plan.support.objects_by_part(group, params.min_pixels, params.folds + 1)
+    result = {}
+    for f, name in enumerate([*map(str, range(params.folds)), "test"]):
+        enough = (tally.by_fold[f] >= params.min_pixels) & (objects[f] >= params.min_objects)
+        result[name] = {"blocks": int(np.count_nonzero(group == f)), **_labelled(plan.classes, tally.by_fold[f]),
+                        "objects": _by_class(plan.classes, objects[f]),
+                        "too_little_of": [c for c, e in zip(plan.classes, enough, strict=True) if not e]}
+    return result
 
 
-def _labelled(classes: tuple[str, ...], counts: npt.NDArray[np.int64]) -> dict[str, Any]:
+def _labelled(classes: tuple[str, ...], counts: Counts) -> dict[str, Any]:
     total = int(counts.sum())
     return {"labelled": total, "labelled_by_class": _by_class(classes, counts),
             "prevalence": {n: _share(int(c), total) for n, c in zip(classes, counts, strict=True)}}
 
 
-def _by_class(classes: tuple[str, ...], counts: npt.NDArray[np.int64]) -> dict[str, int]:
+def _by_class(classes: tuple[str, ...], counts: Counts) -> dict[str, int]:
     return {n: int(c) for n, c in zip(classes, counts, strict=True)}
 
 
 def _share(part: int, whole: int) -> float:
     return round(part / whole, 6) if whole else 0.0
-
-
-def _nearest(split: Split, scene: Scene, ground: npt.NDArray[np.bool_], reach_m: float) -> dict[str, float]:
-    """Least distance in metres from train ground to held-out and to test ground; inf beyond `reach_m`."""
-    fold = split.fold_map(scene.id)
-    test = split.mask(fold, "test")
-    least = {}
-    for name, mask in (("held_out", test | split.mask(fold, "val")), ("test", test)):
-        bands = held_out_distances(mask, scene.grid, reach_m)
-        least[name] = min(float(distance[ground[window.slices]].min(initial=np.inf))
-                          for window, distance in bands)
-    return least
-
-
-def _least(values: list[float]) -> float | None:
-    """Rounded to centimetres; None where no train ground lies within a block and the buffer."""
-    least = min(values)
-    return round(least, 2) if np.isfinite(least) else None

@@ -12,11 +12,9 @@ from pipeline.params.spatial_split import SplitParams
 from pipeline.scenes.store import SceneStore
 from pipeline.splits.assign import find_assignment, support_rates, test_count
 from pipeline.splits.blocks import Blocks, lay_blocks
+from pipeline.splits.feasible import largest_feasible_m, least_size_m
 from pipeline.splits.support import Counts, Support, count_support
 from pipeline.types import IGNORE_INDEX, UInt8Array
-
-#: Shares of the block size that are tried for a remedy, largest first.
-_SMALLER = (0.8, 0.65, 0.5, 0.35, 0.25, 0.125)
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,7 @@ def plan_split(store: SceneStore, params: SplitParams, seed: int) -> Plan:
             supported and that `rare_classes` does not provide for.
     """
     _check_settings(params)
-    blocks = lay_blocks(store, params.block_size_m)
+    blocks = lay_blocks(store, params.block_m)
     place = blocks.places()
     test_count(int(place.max(initial=-1)) + 1, params)
     classes, class_map = merge_classes(store.classes, {})
@@ -113,9 +111,9 @@ def _count(store: SceneStore, blocks: Blocks, place: npt.NDArray[np.intp], class
 
 
 def _check_settings(params: SplitParams) -> None:
-    if 2 * params.buffer_m >= params.block_size_m:
+    if 2 * params.buffer_m >= params.block_m:
         raise SplitError("spatial_split.buffer_m must be below half of "
-                         f"spatial_split.block_size_m={params.block_size_m:g}, else a block among held-out "
+                         f"spatial_split.block_size_m={params.block_m:g}, else a block among held-out "
                          f"ground trains nothing: got {params.buffer_m:g}; lower it")
     if params.merge_into and params.rare_classes != "merge":
         warnings.warn("spatial_split.merge_into has no effect while spatial_split.rare_classes is "
@@ -137,35 +135,24 @@ def _refusal(store: SceneStore, params: SplitParams, seed: int, classes: tuple[s
         held = (f"{pixels:,} px in {_objects(int(support.objects[c]))} in "
                 f"{blocks} block{'s' * (blocks != 1)}" if pixels else "no labelled pixel at all")
         stories.append(f"{classes[c]} ({held})")
-    size = _feasible_size(store, params, seed, class_map, support)
-    smaller = f"set spatial_split.block_size_m to {size:g}, " if size else ""
     noun = "classes" if len(stories) > 1 else "class"
     return (f"{noun} {', '.join(stories)} must have at least {params.min_pixels} labelled pixels and "
             f"{_objects(params.min_objects)} in each of train, val and test: none of {params.attempts} "
-            f"random assignments of {params.block_size_m:g} m blocks supports all classes; {smaller}lower "
+            f"random assignments of {params.block_m:g} m blocks supports all classes"
+            f"{' with any fold as val' * (params.support_in == 'all_folds')}; "
+            f"{_remedy(store, params, seed, class_map, support)}lower "
             "spatial_split.min_pixels, or declare rare_classes: merge (with merge_into) or report_only")
+
+
+def _remedy(store: SceneStore, params: SplitParams, seed: int, class_map: tuple[int, ...], support: Support) -> str:
+    """The largest feasible block, or that there is none."""
+    size = None
+    if (support.pixels.sum(axis=0) >= 3 * params.min_pixels).all():
+        size = largest_feasible_m(store, params, seed, look_up_table(class_map), max(class_map) + 1)
+    if size is None:
+        return f"no block size down to {least_size_m(store, params):.4g} m would do: "
+    return f"the largest feasible block is {size:g} m: set spatial_split.block_size_m to it, "
 
 
 def _objects(count: int) -> str:
     return f"{count:,} object{'s' * (count != 1)}"
-
-
-def _feasible_size(store: SceneStore, params: SplitParams, seed: int, class_map: tuple[int, ...],
-                   support: Support) -> float | None:
-    """The largest of a few smaller block sizes for which an assignment was found, or None."""
-    classes = support.pixels.shape[1]
-    if (support.pixels.sum(axis=0) < 3 * params.min_pixels).any():
-        return None
-    for share in _SMALLER:
-        size = float(f"{share * params.block_size_m:.3g}")
-        if 2 * params.buffer_m >= size or size < 4 * max(max(s.grid.ground_pixel_m) for s in store):
-            return None
-        tried = params.model_copy(update={"block_size_m": size})
-        blocks = lay_blocks(store, size)
-        place = blocks.places()
-        if int(place.max()) + 1 <= params.folds:
-            continue  # overlapping scenes may tie all blocks together
-        _, counted = _count(store, blocks, place, class_map, params.buffer_m)
-        if find_assignment(counted, place, tried, seed, np.ones(classes, dtype=bool)):
-            return size
-    return None

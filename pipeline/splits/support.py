@@ -12,17 +12,20 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
-from scipy.sparse import coo_array, csr_array, diags_array
+from scipy.sparse import coo_array, csr_array, diags_array, vstack
 from scipy.sparse.csgraph import connected_components
 
+from pipeline.fanout import fan_out
 from pipeline.scenes.store import Scene, SceneStore
-from pipeline.splits.blocks import Blocks, bands_of
+from pipeline.splits.blocks import Blocks, SceneBlocks, bands_of
+from pipeline.splits.buffer import may_reach_in
+from pipeline.splits.split import Part
 from pipeline.types import IGNORE_INDEX, AnyArray, UInt8Array
 
 Counts = npt.NDArray[np.int64]
 
 #: Order of the parts in every axis P.
-PARTS = ("train", "val", "test")
+PARTS: tuple[Part, ...] = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -70,20 +73,22 @@ class Support:
         return Support(self.pixels * kept, self.core * kept, self.single * kept, spread[left],
                        self.spread_class[left])
 
-    def spread_by_part(self, part_of_block: AnyArray, min_pixels: int) -> Counts:
+    def spread_by_part(self, part_of_block: AnyArray, min_pixels: int, parts: int = len(PARTS)) -> Counts:
         """For one assignment (part index of each block, B), spread objects that count for each part, PK."""
         classes = self.single.shape[1]
-        one_hot = (part_of_block[:, None] == np.arange(len(PARTS))).astype(np.float64)
+        one_hot = (part_of_block[:, None] == np.arange(parts)).astype(np.float64)
         held = self.spread @ one_hot
         counts = held >= min_pixels
         counts[np.arange(len(held)), held.argmax(axis=1)] = True
-        return np.stack([np.bincount(self.spread_class[counts[:, p]], minlength=classes)
-                         for p in range(len(PARTS))])
+        return np.stack([np.bincount(self.spread_class[counts[:, p]], minlength=classes) for p in range(parts)])
 
-    def objects_by_part(self, part_of_block: AnyArray, min_pixels: int) -> Counts:
-        """For one assignment, how many objects of each class count for each part, PK."""
-        single = np.stack([self.single[part_of_block == p].sum(axis=0) for p in range(len(PARTS))])
-        return single + self.spread_by_part(part_of_block, min_pixels)
+    def objects_by_part(self, part_of_block: AnyArray, min_pixels: int, parts: int = len(PARTS)) -> Counts:
+        """For one assignment, how many objects of each class count for each part, PK.
+
+        Parts may be any `parts` groups of blocks, such as folds.
+        """
+        single = np.stack([self.single[part_of_block == p].sum(axis=0) for p in range(parts)])
+        return single + self.spread_by_part(part_of_block, min_pixels, parts)
 
 
 def count_support(store: SceneStore, blocks: Blocks, lut: UInt8Array, classes: int,
@@ -97,22 +102,41 @@ def count_support(store: SceneStore, blocks: Blocks, lut: UInt8Array, classes: i
         classes: number of classes to count.
         buffer_m: see `Support.core`.
     """
-    pixels = np.zeros((blocks.count + 1, classes), dtype=np.int64)
+    grids = tuple((scene.id, scene.grid) for scene in store)
+    jobs = [_Job(scene, blocks[scene.id], blocks.count, lut, classes, buffer_m,
+                 not may_reach_in(scene.id, grids, buffer_m)) for scene in store]
+    found = fan_out(_count_scene, jobs, "support")
+    pixels, core, single = (sum((getattr(s, f) for s in found[1:]), start=getattr(found[0], f))
+                            for f in ("pixels", "core", "single"))
+    return Support(pixels, core, single, vstack([s.spread for s in found]).tocsr(),
+                   np.concatenate([s.spread_class for s in found]))
+
+
+@dataclass(frozen=True)
+class _Job:
+    scene: Scene
+    laid: SceneBlocks
+    blocks: int
+    lut: UInt8Array
+    classes: int
+    buffer_m: float
+    alone: bool
+
+
+def _count_scene(job: _Job) -> Support:
+    """The support of one scene's blocks; those of other scenes have none."""
+    pixels = np.zeros((job.blocks + 1, job.classes), dtype=np.int64)
     core = np.zeros_like(pixels)
-    tally = _ObjectTally(blocks.count + 1)
-    for scene in store:
-        laid = blocks[scene.id]
-        tally.start_scene(scene.grid.width)
-        for band in bands_of(scene.grid):
-            label = labelled_band(scene, lut, band.slices)
-            ids = laid.ids_in(band)
-            known = label != IGNORE_INDEX
-            pixels += _by_block(ids[known], label[known], pixels.shape)
-            known &= laid.core(band, buffer_m)
-            core += _by_block(ids[known], label[known], pixels.shape)
-            tally.add(label, ids)
-    single, spread, spread_class = tally.finish(classes)
-    return Support(pixels[1:], core[1:], single, spread, spread_class)
+    tally = _ObjectTally(job.blocks + 1, job.scene.grid.width)
+    for band in bands_of(job.scene.grid):
+        label = labelled_band(job.scene, job.lut, band.slices)
+        ids = job.laid.ids_in(band)
+        known = label != IGNORE_INDEX
+        pixels += _by_block(ids[known], label[known], pixels.shape)
+        known &= job.laid.core(band, job.buffer_m, job.alone)
+        core += _by_block(ids[known], label[known], pixels.shape)
+        tally.add(label, ids)
+    return Support(pixels[1:], core[1:], *tally.finish(job.classes))
 
 
 def labelled_band(scene: Scene, lut: UInt8Array, slices: tuple[slice, slice]) -> UInt8Array:
@@ -128,18 +152,14 @@ def _by_block(ids: AnyArray, label: AnyArray, shape: tuple[int, ...]) -> Counts:
 
 
 class _ObjectTally:
-    """Connected components over bands: each is labelled by itself, then joined to the last row before it."""
+    """Connected components of a scene: each band is labelled by itself, then joined to the last row before it."""
 
-    def __init__(self, blocks: int) -> None:
+    def __init__(self, blocks: int, width: int) -> None:
         self._blocks = blocks
         self._count = 0
         self._classes: list[AnyArray] = []
         self._pieces: list[AnyArray] = []
         self._joins: list[AnyArray] = []
-        self._last_label: AnyArray = np.empty(0)
-        self._last_piece: AnyArray = np.empty(0)
-
-    def start_scene(self, width: int) -> None:
         self._last_label = np.full(width, IGNORE_INDEX, dtype=np.uint8)
         self._last_piece = np.zeros(width, dtype=np.int64)
 

@@ -1,7 +1,7 @@
 import json
 import shutil
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +18,8 @@ from pipeline.types import SilentLog
 from stages.spatial_split import run
 
 CLASSES = ["background", "informal_settlement", "water"]
+FIGURES = ["blocks_town.png", "overview.png", "prevalence.png",
+           "registration_town.png"]
 
 
 @pytest.fixture
@@ -34,6 +36,7 @@ def paths(tmp_path: Path) -> Paths:
     image = np.random.default_rng(0).integers(0, 3000, (*grid.shape, 4)).astype(np.uint16)
     write(folder / "image.tif", image, grid, ["blue", "green", "red", "nir"])
     write(folder / "labels.tif", labels, grid, ["label"], nodata=255)
+    write(folder / "labels_raw.tif", labels, grid, ["label"], nodata=255)
     write(folder / "valid.tif", valid, grid, ["valid"])
     manifest = {"bands": ["blue", "green", "red", "nir"], "classes": CLASSES, "coverage": "exhaustive",
                 "scenes": {"town": {"grid": grid.to_dict(), "dtype": "uint16", "crs_name": grid.crs_name}}}
@@ -54,19 +57,59 @@ def digests(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
+class _Log(SilentLog):
+    def __init__(self) -> None:
+        self.names: list[str] = []
+
+    def artifact(self, path: Path, folder: str = "") -> None:
+        self.names.append(f"{folder}/{path.name}")
+
+
 def test_writes_split_and_report(paths: Paths) -> None:
-    certificate = run(params_of(), paths)
+    from matplotlib.image import imread
+
+    log = _Log()
+    certificate = run(params_of(), paths, log)
     report = paths.report("spatial_split")
     assert set(digests(paths.splits)) == {"blocks.gpkg", "certificate.json", "town/block.tif",
-                                          "town/fold.tif"}
-    assert set(digests(report)) == {"blocks_town.png", "metrics.json", "prevalence.png"}
+                                          "town/fold.tif", "town/ground.tif"}
+    assert {"metrics.json", *FIGURES} <= set(digests(report))
+    assert {f"spatial_split/{name}" for name in FIGURES} <= set(log.names)
     split = Split.open(paths.splits)
     assert split.classes == tuple(CLASSES)
     assert (split.fold_map("town")[90:, 60:] == 255).all()
     assert certificate["parts"]["test"]["blocks"] == round(0.2 * 44)
     metrics = json.loads((report / "metrics.json").read_text())
-    assert metrics["held_out_pixels_with_train_label"] == 0
+    assert metrics["held_out_pixels_with_train_label"] == metrics["held_out_pixels_seen"] == 0
     assert metrics["parts"]["val"]["blocks"] == certificate["parts"]["val"]["blocks"]
+    assert metrics["least_distance_m"]["train_to_held_out"] > 25
+    for name in FIGURES:
+        picture = imread(report / name)
+        assert min(picture.shape[:2]) > 300
+        assert picture[..., :3].std() > 0.05
+
+
+def test_auto_takes_the_range_of_the_residuals(paths: Paths) -> None:
+    """Labels in squares of 8 px that the image tells only in every other square, so residuals hang together."""
+    rng = np.random.default_rng(0)
+    folder = paths.scenes / "town"
+    grid = Grid(CRS.from_epsg(32748).to_wkt(), Affine(10, 0, 700_000, 0, -10, 9_310_000), 240, 240)
+    labels = np.kron(rng.integers(0, 3, (30, 30)), np.ones((8, 8))).astype(np.uint8)
+    image = 1000 + (500.0 * labels[..., None] + rng.normal(0, 100, (*labels.shape, 4)))
+    told = np.kron(rng.integers(0, 2, (30, 30)), np.ones((8, 8))) > 0
+    image[told] = rng.normal(1500, 100, (int(told.sum()), 4))
+    write(folder / "image.tif", image.astype(np.uint16), grid, ["blue", "green", "red", "nir"])
+    write(folder / "labels.tif", labels, grid, ["label"], nodata=255)
+    write(folder / "labels_raw.tif", labels, grid, ["label"], nodata=255)
+    write(folder / "valid.tif", np.ones_like(labels), grid, ["valid"])
+    manifest = json.loads((paths.scenes / "manifest.json").read_text())
+    manifest["scenes"]["town"]["grid"] = grid.to_dict()
+    (paths.scenes / "manifest.json").write_text(json.dumps(manifest))
+    certificate = run(params_of(block_size_m="auto"), paths)
+    assert 50 < certificate["correlation"]["range_m"] < 150  # squares of 80 m
+    size, pixel = certificate["block_size_m"], grid.ground_pixel_m[1]
+    assert 0 <= size - certificate["correlation"]["range_m"] < 1.01 * pixel
+    assert certificate["block_px"]["town"][0] * pixel == pytest.approx(size, rel=2e-3)
 
 
 def test_equal_seeds_give_equal_bytes_and_others_differ(paths: Paths) -> None:
@@ -76,16 +119,6 @@ def test_equal_seeds_give_equal_bytes_and_others_differ(paths: Paths) -> None:
     assert digests(paths.root / "data/splits") | digests(paths.report("spatial_split")) == first
     run(params_of(seed=2), paths)
     assert digests(paths.splits)["town/fold.tif"] != first["town/fold.tif"]
-
-
-def test_figures_are_pictures(paths: Paths) -> None:
-    from matplotlib.image import imread
-
-    run(params_of(), paths)
-    for name in ("blocks_town.png", "prevalence.png"):
-        picture = imread(paths.report("spatial_split") / name)
-        assert min(picture.shape[:2]) > 300
-        assert picture[..., :3].std() > 0.05
 
 
 def test_a_failing_split_leaves_no_output(paths: Paths) -> None:
@@ -107,17 +140,6 @@ def test_a_class_without_labels_is_drawn_as_absent(paths: Paths) -> None:
     certificate = run(params_of([*CLASSES, "snow"], rare_classes="report_only"), paths)
     assert certificate["unsupported"] == ["snow"]
     assert certificate["parts"]["train"]["prevalence"]["snow"] == 0
-
-
-def test_the_log_receives_params_and_figures(paths: Paths) -> None:
-    class Log(SilentLog):
-        names: ClassVar[list[str]] = []
-
-        def artifact(self, path: Path, folder: str = "") -> None:
-            self.names.append(f"{folder}/{path.name}")
-
-    run(params_of(), paths, Log())
-    assert Log.names == ["spatial_split/blocks_town.png", "spatial_split/prevalence.png"]
 
 
 def test_a_store_of_other_classes_is_refused(paths: Paths) -> None:

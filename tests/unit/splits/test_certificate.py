@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.spatial import KDTree
 
 from pipeline.errors import IntegrityError
-from pipeline.geo.raster_io import describe, read
+from pipeline.geo.raster_io import describe, read, write
 from pipeline.geo.vector_io import read_vectors
 from pipeline.params.spatial_split import SplitParams
 from pipeline.scenes.store import SceneStore
@@ -15,9 +16,10 @@ from pipeline.splits import certificate as certificate_module
 from pipeline.splits.buffer import train_ground
 from pipeline.splits.certificate import write_split
 from pipeline.splits.plan import Plan, plan_split
+from pipeline.splits.sample import Sample, positions_m
 from pipeline.splits.split import Part, Split
 from pipeline.types import BoolArray
-from tests.unit.splits.conftest import StoreMaker
+from tests.unit.splits.conftest import StoreMaker, grid_of
 
 SETTINGS = SplitParams(block_size_m=40, folds=3, test_fraction=0.25, min_pixels=3, buffer_m=11, attempts=100)
 
@@ -74,7 +76,7 @@ def test_the_certificate_counts_what_the_maps_say(written: Written) -> None:
     store, _, split, certificate = written
     scene, fold = store.scenes[0], split.fold_map("s")
     known = (scene.valid > 0) & (scene.labels != 255)
-    ground = train_ground(split, "s", scene.grid)
+    ground = train_ground(split, "s")
     masks: dict[Part, BoolArray] = {"train": ground, "val": split.mask(fold, "val"),
                                     "test": split.mask(fold, "test")}
     for part, mask in masks.items():
@@ -115,22 +117,77 @@ def test_equal_input_gives_equal_bytes(written: Written, tmp_path: Path) -> None
     again.mkdir()
     write_split(again, store, plan_split(store, SETTINGS, 7), SETTINGS, 7)
     names = sorted(p.relative_to(again) for p in again.rglob("*.*"))
-    assert [str(n) for n in names] == ["blocks.gpkg", "certificate.json", "s/block.tif", "s/fold.tif"]
+    assert [str(n) for n in names] == ["blocks.gpkg", "certificate.json", "s/block.tif", "s/fold.tif", "s/ground.tif"]
     for name in names:
         assert (again / name).read_bytes() == (split.folder / name).read_bytes(), name
 
 
-def test_a_leak_fails_the_stage(written: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("value", "message"), [
+    (2, r"[1-9]\d* held-out pixels carry a train label, [1-9]\d* are visible to training and 0 places"),
+    (1, r": 0 held-out pixels carry a train label, [1-9]\d* are visible")])
+def test_held_out_ground_in_ground_tif_fails_the_stage(written: Written, tmp_path: Path, value: int, message: str,
+                                                       monkeypatch: pytest.MonkeyPatch) -> None:
     store, plan, _, _ = written
-    monkeypatch.setattr(certificate_module, "train_ground", lambda split, *_: split.fold_map("s") != 255)
-    with pytest.raises(IntegrityError, match=r"\d+ held-out pixels carry a train label and 0 places"):
+
+    def everything(split: Split, scene_id: str, grids: Any) -> None:
+        grid = dict(grids)[scene_id]
+        write(split.folder / scene_id / "ground.tif", np.full(grid.shape, value, np.uint8), grid, ["ground"])
+
+    monkeypatch.setattr(certificate_module, "write_ground", everything)
+    with pytest.raises(IntegrityError, match=message):
+        write_split(tmp_path, store, plan, SETTINGS, 7)
+
+
+def test_train_ground_within_the_buffer_fails_the_stage(written: Written, tmp_path: Path,
+                                                        monkeypatch: pytest.MonkeyPatch) -> None:
+    store, plan, _, _ = written
+    narrow = certificate_module.write_ground
+    monkeypatch.setattr(certificate_module, "write_ground",
+                        lambda split, *rest: narrow(replace(split, buffer_m=0), *rest))
+    with pytest.raises(IntegrityError, match=r"farther than spatial_split.buffer_m=11 from held-out ground: got 9.99"):
         write_split(tmp_path, store, plan, SETTINGS, 7)
 
 
 def test_a_torn_place_fails_the_stage(written: Written, tmp_path: Path) -> None:
     store, plan, _, _ = written
-    with pytest.raises(IntegrityError, match="0 held-out pixels carry a train label and 1 places"):
+    with pytest.raises(IntegrityError, match="0 are visible to training and 1 places lie in several parts"):
         write_split(tmp_path, store, replace(plan, place=np.zeros_like(plan.place)), SETTINGS, 7)
+
+
+def test_each_fold_is_described_as_it_would_be_scored(written: Written) -> None:
+    store, plan, split, certificate = written
+    scene, fold = store.scenes[0], split.fold_map("s")
+    by_fold = certificate["by_fold"]
+    assert list(by_fold) == ["0", "1", "2", "test"]
+    known = (scene.valid > 0) & (scene.labels != 255)
+    for name, number in (("0", 0), ("1", 1), ("2", 2), ("test", 254)):
+        mine = known & (fold == number)
+        assert by_fold[name]["labelled_by_class"]["b"] == (scene.labels[mine] == 1).sum()
+        assert by_fold[name]["labelled"] == mine.sum()
+        assert by_fold[name]["blocks"] == (plan.fold_of_block == number).sum()
+        assert by_fold[name]["too_little_of"] == []
+    for part, name in (("val", "0"), ("test", "test")):
+        for key in ("labelled", "prevalence", "blocks"):
+            assert by_fold[name][key] == certificate["parts"][part][key]
+
+
+def test_held_out_labels_and_pixels_leave_train_ground_as_it_is(make_store: StoreMaker, tmp_path: Path) -> None:
+    """The same assignment over garbage in val and test writes the same ground, and the same train labels in it."""
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 2, (16, 16)).astype(np.uint8)
+    store = make_store({"s": labels})
+    plan = plan_split(store, SETTINGS, 1)
+    for name in ("clean", "garbage"):
+        (tmp_path / name).mkdir()
+    clean = write_split(tmp_path / "clean", store, plan, SETTINGS, 1)
+    split = Split.open(tmp_path / "clean")
+    held_out = np.asarray(split.ground_map("s")) == 0
+    labels[held_out] = rng.integers(0, 2, int(held_out.sum()))
+    garbage = write_split(tmp_path / "garbage", make_store({"s": labels}), plan, SETTINGS, 1)
+    for file in ("fold.tif", "ground.tif", "block.tif"):
+        assert (tmp_path / "clean/s" / file).read_bytes() == (tmp_path / "garbage/s" / file).read_bytes()
+    assert clean["parts"]["train"]["labelled_by_class"] == garbage["parts"]["train"]["labelled_by_class"]
+    assert clean["parts"]["val"]["labelled_by_class"] != garbage["parts"]["val"]["labelled_by_class"]
 
 
 def test_dates_of_one_footprint_get_equal_maps(make_store: StoreMaker, tmp_path: Path) -> None:
@@ -139,8 +196,38 @@ def test_dates_of_one_footprint_get_equal_maps(make_store: StoreMaker, tmp_path:
     certificate = write_split(tmp_path, store, plan_split(store, SETTINGS, 1), SETTINGS, 1)
     split = Split.open(tmp_path)
     assert (split.fold_map("t0") == split.fold_map("t1")).all()
+    assert (split.ground_map("t0") == split.ground_map("t1")).all()
+    assert certificate["shared_places"] == [[i, i + 16] for i in range(1, 17)]
+    assert split.place_of_block[20] == split.place_of_block[4] == 4
     assert (split.block_map("t0") != split.block_map("t1")).all()
     assert certificate["places"] == 16
     assert certificate["whole"]["blocks"] == 32
     frame = read_vectors(tmp_path / "blocks.gpkg", "blocks")
     assert frame.groupby("scene")["px_a"].sum().tolist() == [(labels == 0).sum()] * 2
+
+
+def test_the_buffer_holds_between_all_pixels_of_all_scenes(make_store: StoreMaker, tmp_path: Path) -> None:
+    """Two abutting tiles and one that overlaps the second with half a pixel's offset: distances of all pairs."""
+    rng = np.random.default_rng(4)
+    grids = {"a": grid_of((24, 24)), "b": grid_of((24, 24), origin=(700_240.0, 9_310_000.0)),
+             "c": grid_of((24, 24), origin=(700_405.0, 9_309_965.0))}
+    store = make_store({id_: rng.integers(0, 2, (24, 24)).astype(np.uint8) for id_ in grids}, grids=grids)
+    settings = SETTINGS.model_copy(update={"block_size_m": 60.0, "buffer_m": 25.0})
+    certificate = write_split(tmp_path, store, plan_split(store, settings, 3), settings, 3)
+    split = Split.open(tmp_path)
+    seams, whole, held = 0, {}, {}
+    for id_, grid in grids.items():
+        rows, cols = np.indices((24, 24))
+        whole[id_] = positions_m([grid], Sample(np.zeros(576, np.intp), rows.ravel(), cols.ravel()))
+        held[id_] = np.isin(split.fold_map(id_), (0, 254)).ravel()
+    for id_ in grids:
+        trains = np.asarray(split.ground_map(id_) == 2).ravel()
+        assert trains.any()
+        for other in grids:
+            near, _ = KDTree(whole[other][held[other]]).query(whole[id_][trains])
+            assert near.min() > 25
+            lost = np.asarray(split.ground_map(id_) == 1).ravel()
+            seams += id_ != other and (KDTree(whole[other][held[other]]).query(whole[id_][lost])[0] < 25).sum()
+    assert seams > 20
+    assert certificate["held_out_pixels_seen"] == 0
+    assert certificate["least_distance_m"]["train_to_held_out"] > 25

@@ -1,11 +1,12 @@
 import numpy as np
 import pytest
 
+from pipeline.geo.grid import Grid
 from pipeline.splits import blocks as blocks_module
 from pipeline.splits.blocks import lay_blocks
 from pipeline.splits.plan import look_up_table
 from pipeline.splits.support import Support, count_support
-from tests.unit.splits.conftest import StoreMaker
+from tests.unit.splits.conftest import StoreMaker, grid_of
 
 PLAIN = look_up_table((0, 1))
 
@@ -72,6 +73,21 @@ def test_an_object_counts_for_every_part_with_min_pixels_of_it(make_store: Store
 def test_core_leaves_out_what_a_buffer_may_take(make_store: StoreMaker) -> None:
     support = support_of(make_store, buffer_m=10.5)  # 10 m pixels: leaves the scene's corners
     assert support.core.tolist() == [[1, 0], [0, 1], [0, 1], [1, 0]]
+
+
+def test_core_leaves_out_what_the_buffer_of_an_abutting_scene_may_take(make_store: StoreMaker) -> None:
+    """Dates of one footprint show nothing beyond its edges; a tile to the east does."""
+    labels = np.zeros((4, 4), np.uint8)
+    east = grid_of((4, 4), origin=(700_040.0, 9_310_000.0))
+
+    def core(grids: dict[str, Grid]) -> list[list[int]]:
+        store = make_store({"s": labels, "t": labels}, grids=grids)
+        counted = count_support(store, lay_blocks(store, 20), PLAIN, 1, 10.5).core[:4]
+        return counted.tolist()
+
+    assert core({}) == [[1]] * 4
+    assert core({"t": grid_of((4, 4), origin=(700_400.0, 9_310_000.0))}) == [[1]] * 4  # far off
+    assert core({"t": east}) == [[0]] * 4  # blocks of 2 px: no pixel is 10.5 m from both sides
 
 
 def test_merging_joins_objects(make_store: StoreMaker) -> None:
