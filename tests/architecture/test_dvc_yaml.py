@@ -85,6 +85,17 @@ def test_params_are_declared(document: dict[str, Any], project: Path, name: str)
     assert {entry.partition(".")[0] for entry in stage["params"]} >= read
 
 
+def test_params_that_are_named_exist(document: dict[str, Any], project: Path) -> None:
+    """DVC refuses to run a stage whose key is not in params.yaml, even where the schema has a default."""
+    params = YAML(typ="safe", pure=True).load((project / "params.yaml").read_text(encoding="utf-8"))
+    for stage in document["stages"].values():
+        for entry in stage["params"]:
+            node: Any = params
+            for part in entry.split("."):
+                assert part in node, entry
+                node = node[part]
+
+
 def test_lock_is_a_dep_of_every_stage(document: dict[str, Any]) -> None:
     assert all(LOCK in stage["deps"] for stage in document["stages"].values())
 

@@ -14,6 +14,9 @@ from pipeline.paths import Paths
 from pipeline.types import SilentLog
 from stages import acquire, evaluate, export, rasterize, refine_labels, spatial_split, train
 
+#: The correlation range that is measured there is about 2000 m; where it is above 1920 m, the split says so.
+pytestmark = pytest.mark.filterwarnings("ignore:spatial_split.block_size_m=1920 is shorter:UserWarning")
+
 STAGES = (acquire, refine_labels, rasterize, spatial_split, train, evaluate, export)
 
 SHORT = {
