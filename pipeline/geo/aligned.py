@@ -1,12 +1,14 @@
 """Read bands of any raster as they look on one grid, each pixel with whether it holds data.
 
-Resampling never mixes pixels without data into others: not the declared value, nor undeclared 3.4e38 or NaN.
+Resampling never mixes pixels without data into others: not the declared value, nor another that means the same (0), nor
+what the file's mask leaves out, nor undeclared 3.4e38 or NaN.
 Shape legend: H rows, W columns, B bands.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 import numpy as np
 import rasterio
@@ -23,6 +25,9 @@ from pipeline.geo.windows import row_bands
 from pipeline.types import AnyArray, BoolArray, Window
 
 _ROWS = 256
+#: GDAL's names of the types of pixels.
+_GDAL_TYPES = {"uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32",
+               "int32": "Int32", "uint64": "UInt64", "int64": "Int64", "float32": "Float32", "float64": "Float64"}
 
 
 class AlignedReader:
@@ -62,7 +67,7 @@ class AlignedReader:
 
 @contextmanager
 def open_aligned(path: Path, bands: Sequence[int], grid: Grid, own_grid: Grid, resampling: str,
-                 nodata: float | None, dtype: str | None = None) -> Iterator[AlignedReader]:
+                 nodata: float | None, dtype: str | None = None, also: float | None = None) -> Iterator[AlignedReader]:
     """Open some bands of a file on a grid, read window by window.
 
     Args:
@@ -73,6 +78,7 @@ def open_aligned(path: Path, bands: Sequence[int], grid: Grid, own_grid: Grid, r
         resampling: `nearest` or `bilinear`, where the grids differ (bilinear averages where pixels become larger).
         nodata: the value that means no data, besides NaN, infinity and absurdly large values.
         dtype: type to resample in, such as float32 to keep fractions; the file's own without.
+        also: another value that is kept out of resampling; on the file's own grid it is left to the caller.
 
     Raises:
         SceneError: GDAL cannot open the file, or it marks missing pixels in several ways and has to be resampled.
@@ -81,15 +87,49 @@ def open_aligned(path: Path, bands: Sequence[int], grid: Grid, own_grid: Grid, r
         with raster_io.open_windows(path) as reader:
             yield AlignedReader(reader, None, bands, nodata, str(path))
         return
-    fill = _marker(path, bands, nodata)
+    source, fill = _one_marker(path, bands, nodata, also)
     with ExitStack() as stack:
         stack.enter_context(raster_io.open_windows(path))  # answers for a file that cannot be opened
-        dataset = stack.enter_context(rasterio.open(path))
+        dataset = stack.enter_context(rasterio.open(source))
         warped = stack.enter_context(WarpedVRT(
             dataset, src_crs=RasterioCRS.from_wkt(own_grid.crs_wkt), crs=RasterioCRS.from_wkt(grid.crs_wkt),
             transform=grid.transform, height=grid.height, width=grid.width, resampling=Resampling[resampling],
             src_nodata=fill, add_alpha=True, **({"dtype": dtype} if dtype else {})))
         yield AlignedReader(None, warped, bands, nodata, str(path))
+
+
+def _one_marker(path: Path, bands: Sequence[int], nodata: float | None, also: float | None) -> tuple[str, float | None]:
+    """What GDAL is to read and the one value in it that marks every missing pixel, as it heeds no second one.
+
+    The warper heeds a nodata value or the file's mask, not both, so the other ways of missing are turned into the first
+    by virtual rasters over the file: pixels a VRT source leaves out take the VRT's nodata value
+    (https://gdal.org/en/stable/drivers/raster/vrt.html, ComplexSource).
+    """
+    fill = _marker(path, bands, nodata)
+    info = raster_io.describe(path)
+    other = fitting_nodata(also, np.dtype(info.dtype))
+    if fill is None:
+        fill, other = other, None
+    source = str(path)
+    if fill is None:
+        return source, None  # GDAL heeds the mask
+    with raster_io.open_windows(path) as reader:
+        if reader.mask(Window(0, 0, 1, 1)) is not None:
+            source = _leaving_out("<UseMaskBand>true</UseMaskBand>", source, info, fill)
+    if other is not None and other != fill:
+        source = _leaving_out(f"<NODATA>{other!r}</NODATA>", source, info, fill)
+    return source, fill
+
+
+def _leaving_out(what: str, source: str, info: raster_io.RasterInfo, fill: float) -> str:
+    """A VRT of a raster of one band, in which `fill` stands wherever a pixel is left out."""
+    grid = info.grid
+    a, b, c, d, e, f = tuple(grid.transform)[:6]
+    return (f'<VRTDataset rasterXSize="{grid.width}" rasterYSize="{grid.height}">'
+            f"<GeoTransform>{c!r},{a!r},{b!r},{f!r},{d!r},{e!r}</GeoTransform>"
+            f'<VRTRasterBand dataType="{_GDAL_TYPES[info.dtype]}" band="1"><NoDataValue>{fill!r}</NoDataValue>'
+            f'<ComplexSource><SourceFilename relativeToVRT="0">{escape(source)}</SourceFilename>'
+            f"<SourceBand>1</SourceBand>{what}</ComplexSource></VRTRasterBand></VRTDataset>")
 
 
 def _marker(path: Path, bands: Sequence[int], nodata: float | None) -> float | None:

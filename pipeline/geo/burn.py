@@ -3,7 +3,8 @@
 GDAL compares floating-point coordinates, so a window with an origin of its own would now and then decide otherwise
 about a centre that lies on an edge. Here coordinates become pixels of the whole raster, computed as GDAL does, and a
 window is cut from a band of full rows: moved up by whole rows, every comparison comes out the same. Only with
-`all_touched` may a boundary that passes exactly through a corner of pixels be a matter of rounding.
+`all_touched` may a sloped edge that passes exactly through a corner of pixels, or ends on a side of one, be a matter
+of rounding: GDAL walks along it from where it enters the raster.
 
 Shape legend: H rows, W columns.
 """
@@ -25,6 +26,12 @@ from pipeline.types import AnyArray, Window
 
 #: Polygons with more corners are thinned to those near the window, which flat memory needs.
 _MANY_CORNERS = 1000
+
+#: Nearer than this along both axes are corners that GDAL takes for one where it tells a ring's sense of rotation.
+_SAME_PLACE = 1e-5
+
+#: Corners nearer than this to a raster's border may be taken for corners on it.
+_ON_BORDER = 1e-6
 
 _POLYGONAL = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
 
@@ -67,15 +74,18 @@ class PolygonLayer:
         """
         right, bottom = window.col + window.width, window.row + window.height
         found = np.sort(self._tree.query(shapely.box(window.col, window.row, right, bottom)))
-        if len(found) == 0:
-            return np.zeros((window.height, window.width), dtype=np.int32)
-        shapes = _thinned(self.shapes[found], window.row, bottom)
         sign = -1 if self.mirrored else 1
-        moved = shapely.transform(shapes, lambda xy: (xy - (0, window.row)) * (1, sign))
+        top = window.row - int(self.all_touched and window.row > 0)  # GDAL may touch too much of the first row
+        shapes = _thinned(self.shapes[found], top, bottom, sign)
+        left = ~shapely.is_empty(shapes)  # of a large one, no part may be near
+        if not left.any():
+            return np.zeros((window.height, window.width), dtype=np.int32)
+        moved = shapely.transform(shapes[left], lambda xy: (xy - (0, top)) * (1, sign))
+        width = _safe_width(moved, right) if self.all_touched else right
         burnt: npt.NDArray[np.int32] = rasterize(
-            zip(moved, (self.places[found] + 1).tolist(), strict=True), out_shape=(window.height, right),
+            zip(moved, (self.places[found[left]] + 1).tolist(), strict=True), out_shape=(bottom - top, width),
             transform=Affine.scale(1, sign), all_touched=self.all_touched, dtype="int32")
-        return burnt[:, window.col:]
+        return burnt[window.row - top:, window.col:right]
 
 
 def _pixels(transform: Affine, xy: AnyArray) -> AnyArray:
@@ -88,17 +98,36 @@ def _pixels(transform: Affine, xy: AnyArray) -> AnyArray:
                      inverse.d * xy[:, 0] + inverse.e * xy[:, 1] + inverse.f], axis=1)
 
 
-def _thinned(shapes: AnyArray, top: int, bottom: int) -> AnyArray:
-    """Large polygons without the corners that decide nothing about the rows from `top` to `bottom`."""
+def _safe_width(shapes: AnyArray, right: int) -> int:
+    """The least width from `right` on whose border no corner lies.
+
+    With ALL_TOUCHED, GDAL may take an edge that leads off to the right from a corner on the border and above the
+    raster for one that reaches its first row, and write past the row's end, even past the raster's.
+    """
+    columns = shapely.get_coordinates(shapes)[:, 0]
+    whole = np.round(columns)
+    taken = np.unique(whole[(whole >= right) & (np.abs(columns - whole) < _ON_BORDER)])
+    return int(np.setdiff1d(right + np.arange(len(taken) + 1), taken)[0])
+
+
+def _thinned(shapes: AnyArray, top: int, bottom: int, sign: int) -> AnyArray:
+    """Large polygons without the corners that decide nothing about the rows from `top` to `bottom`.
+
+    Args:
+        shapes: in pixels (column, row).
+        top: first row.
+        bottom: row after the last.
+        sign: GDAL burns them with rows times this.
+    """
     large = (shapely.get_num_coordinates(shapes) > _MANY_CORNERS) & np.isin(shapely.get_type_id(shapes), _POLYGONAL)
     result: AnyArray = shapes.copy()
     for i in np.flatnonzero(large):
-        parts = [_thin_polygon(part, top - 1, bottom + 1) for part in shapely.get_parts(shapes[i])]
-        result[i] = shapely.multipolygons([part for part in parts if part is not None])
+        parts = [_thin_polygon(part, top - 1, bottom + 1, sign) for part in shapely.get_parts(shapes[i])]
+        result[i] = shapely.MultiPolygon([part for part in parts if part is not None])
     return result
 
 
-def _thin_polygon(polygon: BaseGeometry, top: int, bottom: int) -> BaseGeometry | None:
+def _thin_polygon(polygon: BaseGeometry, top: int, bottom: int, sign: int) -> BaseGeometry | None:
     """A stretch of corners above all rows (or below) becomes one edge there, which no row's centre line meets."""
     rings = []
     for ring in shapely.get_rings(polygon):
@@ -107,5 +136,26 @@ def _thin_polygon(polygon: BaseGeometry, top: int, bottom: int) -> BaseGeometry 
         if side[0] != 0 and (side == side[0]).all():
             continue
         idle = (side != 0) & (side == np.roll(side, 1)) & (side == np.roll(side, -1))
+        telling = _corners_of_sense(xy, sign)
+        if len(telling) == 0:
+            rings.append(ring)
+            continue
+        idle[telling] = False
         rings.append(shapely.linearrings(xy[~idle]))
     return shapely.Polygon(rings[0], rings[1:]) if rings else None
+
+
+def _corners_of_sense(xy: AnyArray, sign: int) -> npt.NDArray[np.intp]:
+    """The three corners by which GDAL tells a ring's sense of rotation; none where it takes the area under all.
+
+    A centre on a horizontal edge belongs to the polygon below or above by that sense, so that a ring without those
+    corners may be burnt otherwise. They are the lowest of all, of several the rightmost, and those beside it
+    (OGRLineString::isClockwise).
+    """
+    lowest = np.flatnonzero(xy[:, 1] == (xy[:, 1] * sign).min() * sign)
+    pivots = lowest[xy[lowest, 0] == xy[lowest, 0].max()]
+    corners: npt.NDArray[np.intp] = (pivots[0] + np.arange(-1, 2)) % len(xy)
+    before, after = xy[corners[0]] - xy[corners[1]], xy[corners[2]] - xy[corners[1]]
+    too_near = min(np.abs(before).max(), np.abs(after).max()) < _SAME_PLACE
+    unclear = len(pivots) > 1 or too_near or after[0] * before[1] == before[0] * after[1]
+    return corners[:0] if unclear else corners

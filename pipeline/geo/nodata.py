@@ -12,6 +12,8 @@ from pipeline.types import AnyArray, BoolArray
 
 #: No reflectance or digital number comes near this; files write +-3.4e38 for "no data", declared or not.
 _ABSURD = 1e38
+#: Undeclared zeros that reach the edge are taken for missing ground beyond this share of a scene.
+MANY_ZEROS = 0.01
 
 
 def has_data(pixels: AnyArray, nodata: float | None) -> BoolArray:

@@ -158,12 +158,13 @@ def open_on_grid(path: Path, grid: Grid, resampling: str, source_crs: str = "", 
         grid: the grid to read on.
         resampling: GDAL's name of the method.
         source_crs: replaces the file's CRS.
-        nodata: replaces the file's nodata; pixels of this value never mix with others.
+        nodata: replaces the file's nodata; pixels of this value never mix with others, in each band by itself.
         dtype: working and result type.
     """
     with _open(path) as dataset:
         fill = nodata if nodata is not None else dataset.nodata
-        options = {"dtype": dtype} if dtype else {}
+        # Left alone, GDAL takes a pixel of several bands for nodata only where all of them are, and mixes the others.
+        options = {"UNIFIED_SRC_NODATA": "NO", **({"dtype": dtype} if dtype else {})}
         with WarpedVRT(dataset, crs=RasterioCRS.from_wkt(grid.crs_wkt) if grid.crs_wkt else None,
                        src_crs=RasterioCRS.from_user_input(source_crs) if source_crs else None,
                        transform=grid.transform, height=grid.height, width=grid.width,

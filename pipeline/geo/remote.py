@@ -2,7 +2,7 @@
 
 Why not odc-stac: what is kept here are the source's own pixels, one asset and one band of rows at a time, so that an
 interrupted acquisition goes on where it stopped, each failure names its asset, and a remote scene passes through the
-same resampling as a local one.
+same resampling as a local one (geo/aligned.py).
 """
 
 import logging

@@ -81,6 +81,27 @@ def test_a_mask_band_counts_where_it_is_resampled(write: Write) -> None:
     assert np.argwhere(~data).tolist() == [[4, 6], [4, 7], [5, 6], [5, 7]]
 
 
+@pytest.mark.parametrize("resampling", ["nearest", "bilinear"])
+@pytest.mark.parametrize(("dtype", "nodata"), [("uint16", 65535), ("int16", -1), ("float32", -9999), ("uint16", None),
+                                               ("float32", 3.4e38)])
+def test_every_way_of_missing_counts_at_once(write: Write, dtype: str, nodata: float | None, resampling: str) -> None:
+    pixels = np.full((6, 6), 5, dtype)
+    pixels[0, 0], pixels[5, 5] = 0, 900
+    pixels[2, 3] = 0 if nodata is None else nodata
+    path = write(pixels)
+    mask = np.full((6, 6), 255, np.uint8)
+    mask[5, 5] = 0
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "r+") as dataset:
+        dataset.write_mask(mask)
+    with open_aligned(path, [1], FINE, COARSE, resampling, nodata, "float32", also=0) as reader:
+        got, data = reader.read(WHOLE)
+    expected = np.ones((12, 12), bool)
+    for row, col in ((0, 0), (2, 3), (5, 5)):
+        expected[2 * row:2 * row + 2, 2 * col:2 * col + 2] = False
+    assert np.array_equal(data[..., 0], expected)
+    assert (got[data] == 5).all()
+
+
 def test_ground_beyond_the_file_has_no_data(write: Write) -> None:
     wider = Grid(WKT, Affine(10, 0, 499980, 0, -10, 5000000), 12, 16)
     _, data = read(write(np.zeros((6, 6), np.uint16)), wider, "nearest")
