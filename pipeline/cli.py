@@ -113,10 +113,18 @@ def predict(
     out: Annotated[Path, typer.Option(help="folder of the maps")] = Path("predictions"),
     bands: Annotated[str, typer.Option(help="the rasters' bands in order, by commas, where they have no names")] = "",
     scale: Annotated[float, typer.Option(help="factor from the rasters' values to the model's units")] = 1.0,
+    offset: Annotated[float, typer.Option(
+        help="of digital numbers: reflectance = (value + offset) / quantification")] = 0.0,
+    quantification: Annotated[float, typer.Option(
+        help="of digital numbers, such as 10000; 0 is nodata then; leaves --scale out")] = 0.0,
+    nodata: Annotated[float | None, typer.Option(help="value that means no data, in place of the rasters' own")] = None,
+    zeros: Annotated[str, typer.Option(
+        help="nodata or data: what zeros in every band mean where no nodata is declared")] = "refuse",
     crs: Annotated[str, typer.Option(help="CRS of rasters that have none, such as EPSG:32748")] = "",
 ) -> None:
     """Map scenes with a finished model: class and confidence maps with QGIS style and lineage."""
     from pipeline.exporters.predict import predict_scenes
+    from pipeline.inference.raster_pixels import RasterValues
 
     if model.startswith(("models:/", "runs:/")):
         from pipeline.tracking.models import download
@@ -125,7 +133,8 @@ def predict(
     else:
         file = Path(model)
     names = [name.strip() for name in bands.split(",") if name.strip()]
-    for made in predict_scenes(scenes, file, out, bands=names, scale=scale, crs=crs):
+    values = RasterValues(scale, offset, quantification, nodata, zeros)
+    for made in predict_scenes(scenes, file, out, bands=names, values=values, crs=crs):
         shares = ", ".join(f"{name} {share:.1%}" for name, share in made.shares.items())
         typer.echo(f"{made.class_map}: {shares}")
 

@@ -25,7 +25,7 @@ def trace_classes(path: Path, classes: Sequence[str], background: str) -> gpd.Ge
     mask are laid out in scratch files beside it; memory is that of the polygons.
     """
     grid = describe(path).grid
-    class_HW, mask = (scratch_array(path.parent, grid.shape, dtype) for dtype in (np.uint8, np.bool_))
+    class_HW, mask = (scratch_array(grid.shape, dtype, path.parent) for dtype in (np.uint8, np.bool_))
     with open_windows(path) as reader:
         for window in row_bands(grid.height, grid.width, _ROWS):
             ids = reader.read(window, [1])[0]

@@ -3,12 +3,10 @@
 Shape legend: C bands, H rows, W columns.
 """
 
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from pipeline.digests import file_sha256, folder_sha256
 from pipeline.errors import ModelError, ParamsError, SceneError
@@ -16,7 +14,7 @@ from pipeline.exporters.checks import check_cog
 from pipeline.exporters.maps import map_tags, write_maps
 from pipeline.exporters.scene_checks import check_pixels
 from pipeline.inference.onnx_predictor import ModelFacts, OnnxPredictor
-from pipeline.inference.raster_pixels import open_pixels
+from pipeline.inference.raster_pixels import RasterValues, open_pixels
 from pipeline.inference.sources import ChannelPixels
 from pipeline.params.evaluate import TileParams
 from pipeline.tracking.lineage import prediction_lineage, write_lineage
@@ -45,6 +43,16 @@ class Prediction:
     style: Path
     lineage: Path
     shares: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Request:
+    """How scenes are read and tiled."""
+
+    bands: tuple[str, ...]
+    values: RasterValues
+    crs: str
+    tiles: TileParams
 
 
 def load_model(ref: Path) -> LoadedModel:
@@ -77,7 +85,7 @@ def predict_scenes(
     tiles: TileParams | None = None,
     *,
     bands: Sequence[str] = (),
-    scale: float = 1.0,
+    values: RasterValues | None = None,
     crs: str = "",
 ) -> list[Prediction]:
     """Write `<stem>_{class.tif,confidence.tif,class.qml,lineage.json}` for each scene.
@@ -91,7 +99,7 @@ def predict_scenes(
         out_dir: made if need be; files of an earlier prediction of the same scene are replaced.
         tiles: inference windows; None takes those the model was evaluated with, where its file names them.
         bands: the rasters' bands in order; () takes their descriptions.
-        scale: factor from the rasters' values to the model's units.
+        values: what the rasters' values mean; None takes them as they are.
         crs: taken where a raster has none.
 
     Raises:
@@ -100,28 +108,29 @@ def predict_scenes(
         ParamsError: `out_dir` cannot be a folder.
     """
     model = load_model(model_ref)
-    tiles = tiles or model.facts.tiles
-    _check_request(model.facts, tiles, scale)
+    facts = model.facts
+    tiles = tiles or facts.tiles
+    values = values or RasterValues()
+    values.check()
+    _check_tiles(facts, tiles)
     _check_names(scene_paths, out_dir)
     for path in scene_paths:
-        with open_pixels(path, model.facts.bands, bands, scale, crs) as pixels:
-            check_pixels(path.name, pixels, model.facts, tiles.size_px)
+        with open_pixels(path, facts.bands, bands, values, crs, facts.reflectance_scale) as pixels:
+            check_pixels(path.name, pixels, facts, tiles.size_px)
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise ParamsError(f"--out must name a folder: {error.filename} is a file; choose another") from error
-    settings = {"bands": list(bands), "scale": scale, "crs": crs, "tiles": tiles.model_dump()}
-    return [_predict(path, model, out_dir, tiles, settings) for path in scene_paths]
+    request = Request(tuple(bands), values, crs, tiles)
+    return [_predict(path, model, out_dir, request) for path in scene_paths]
 
 
-def _check_request(facts: ModelFacts, tiles: TileParams, scale: float) -> None:
+def _check_tiles(facts: ModelFacts, tiles: TileParams) -> None:
     if tiles.size_px % facts.size_multiple:
         raise ModelError(
             f"tile size must be a multiple of the model's {facts.size_multiple}: got {tiles.size_px}; "
             "choose another"
         )
-    if not (math.isfinite(scale) and scale > 0):
-        raise SceneError(f"--scale must be a number above 0: got {scale:g}")
 
 
 def _check_names(scene_paths: Sequence[Path], out_dir: Path) -> None:
@@ -152,22 +161,23 @@ def _names(stem: str) -> tuple[str, str, str, str]:
     return f"{stem}_class.tif", f"{stem}_confidence.tif", f"{stem}_class.qml", f"{stem}_lineage.json"
 
 
-def _predict(
-    path: Path, model: LoadedModel, out_dir: Path, tiles: TileParams, settings: Mapping[str, Any]
-) -> Prediction:
+def _predict(path: Path, model: LoadedModel, out_dir: Path, request: Request) -> Prediction:
     """Predict into a scratch folder beside the results, then move everything, lineage last."""
-    tags = map_tags(model.facts.provenance, model.facts.classes) | {MODEL_TAG: model.sha256}
+    facts = model.facts
+    tags = map_tags(facts.provenance, facts.classes) | {MODEL_TAG: model.sha256}
     with TemporaryDirectory(dir=out_dir, prefix=f".{path.stem}-") as scratch_name:
         scratch = Path(scratch_name)
         with open_pixels(
-            path, model.facts.bands, settings["bands"], settings["scale"], settings["crs"]
+            path, facts.bands, request.bands, request.values, request.crs, facts.reflectance_scale
         ) as pixels:
-            channels = ChannelPixels(pixels, model.facts.recipe)
-            files = write_maps(model.predictor, channels, tiles, scratch, path.stem, model.facts.colors, tags)
+            channels = ChannelPixels(pixels, facts.recipe)
+            files = write_maps(model.predictor, channels, request.tiles, scratch, path.stem, facts.colors, tags)
             for file in (files.class_map, files.confidence):
                 check_cog(file, pixels.grid, tags)
+        settings = {"bands": list(request.bands), **asdict(request.values), "crs": request.crs,
+                    "tiles": request.tiles.model_dump()}
         lineage = prediction_lineage(
-            path, {"name": model.name, "sha256": model.sha256}, model.facts.provenance, files.paths, settings
+            path, {"name": model.name, "sha256": model.sha256}, facts.provenance, files.paths, settings
         )
         write_lineage(scratch / f"{path.stem}_lineage.json", lineage)
         _move_all(scratch, out_dir, _names(path.stem))

@@ -8,6 +8,7 @@ import math
 import numpy as np
 
 from pipeline.errors import SceneError
+from pipeline.geo.nodata import MANY_ZEROS, EdgeArea
 from pipeline.geo.windows import row_bands
 from pipeline.inference.onnx_predictor import ModelFacts
 from pipeline.inference.raster_pixels import RasterPixels
@@ -25,6 +26,8 @@ PIXEL_RATIO = 2.0
 def check_pixels(scene: str, pixels: RasterPixels, facts: ModelFacts, rows: int) -> None:
     """The scene has valid pixels, in the value range and of about the pixel size the model was trained on.
 
+    Zeros that reach its edge, of which nobody has said what they are, are refused as by acquire.
+
     Args:
         scene: its name, for messages.
         pixels: the open scene, with the model's bands. Units show in bands, not in channels such as ratios of bands.
@@ -39,8 +42,11 @@ def check_pixels(scene: str, pixels: RasterPixels, facts: ModelFacts, rows: int)
     limit = np.maximum(np.abs(low), np.abs(high))
     least, largest = np.full(len(low), np.inf), np.full(len(low), -np.inf)
     inside, faint, valid = np.zeros(len(low), dtype=np.int64), 0, 0
+    zeros = EdgeArea(pixels.grid.height, pixels.grid.width) if pixels.asks_about_zeros else None
     for window in row_bands(pixels.grid.height, pixels.grid.width, rows):
         image = pixels.read(window)
+        if zeros is not None:
+            zeros.add((image == 0).all(axis=0))
         values_CN = image[:, ~np.isnan(image[0])]
         if values_CN.size == 0:
             continue
@@ -48,6 +54,8 @@ def check_pixels(scene: str, pixels: RasterPixels, facts: ModelFacts, rows: int)
         inside += ((values_CN >= low) & (values_CN <= high)).sum(axis=1)
         faint += int((np.abs(values_CN) < limit * FAINT).all(axis=0).sum())
         least, largest = np.minimum(least, values_CN.min(axis=1)), np.maximum(largest, values_CN.max(axis=1))
+    if zeros is not None:
+        _check_zeros(scene, zeros.pixels(), pixels.grid.height * pixels.grid.width)
     if valid == 0:
         raise SceneError(
             f"scene {scene} must have pixels with data in all of {list(facts.bands)}: got none in "
@@ -68,6 +76,15 @@ def check_pixels(scene: str, pixels: RasterPixels, facts: ModelFacts, rows: int)
         raise SceneError(
             f"scene {scene} must be brighter than a fiftieth of the model's range in some band: "
             f"{faint / valid:.1%} of its pixels are not, as {ranges}; {remedy}"
+        )
+
+
+def _check_zeros(scene: str, area: int, total: int) -> None:
+    if area > MANY_ZEROS * total:
+        raise SceneError(
+            f"scene {scene} must say what its zeros mean, as it declares no nodata value that pixels can have: "
+            f"{area} of {total} pixels ({area / total:.1%}) are 0 in every band of the model and reach its edge; pass "
+            "--zeros nodata, or --zeros data"
         )
 
 

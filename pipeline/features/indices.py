@@ -18,6 +18,13 @@ from pipeline.types import FloatArray
 _NAMES = {"A": "coastal", "S1": "swir1", "S2": "swir2", "RE1": "rededge1", "RE2": "rededge2", "RE3": "rededge3",
           "N2": "nir2", "G1": "green1", "WV": "water_vapour", "T": "thermal", "T1": "thermal1", "T2": "thermal2"}
 
+#: Symbol in a formula -> centre wavelength in nm of Sentinel-2A's band, as spyndex has it; docs/channels.md says what
+#: that means for other sensors.
+WAVELENGTHS_NM = {"lambdaG": 559.8, "lambdaR": 664.6, "lambdaN": 832.8, "lambdaN2": 864.7, "lambdaS1": 1613.7,
+                  "lambdaS2": 2202.4}
+
+_RADAR = ("HH", "HV", "VH", "VV")
+
 
 def index_bands(index: str, bands: Sequence[str]) -> dict[str, str]:
     """The bands a formula needs: symbol in the formula -> name in `bands`.
@@ -37,10 +44,29 @@ def index_bands(index: str, bands: Sequence[str]) -> dict[str, str]:
                 raise SceneError(f"index {index} needs a band named {' or '.join(accepted)}: got {list(bands)}; "
                                  "choose another index or name the bands")
             found[symbol] = present[0]
-        elif symbol not in spyndex.constants or spyndex.constants[symbol].default is None:
-            raise ParamsError(f"index {index} must need only bands and constants with a default: it needs {symbol!r}; "
-                              "choose another index")
+        elif _constant(symbol) is None:
+            raise ParamsError(f"index {index} must need only bands and constants with a default: it needs {symbol!r}, "
+                              f"{_reason(symbol)}; choose another index")
     return found
+
+
+def _constant(symbol: str) -> float | None:
+    """The value of a symbol that is no band, None where it has none of its own."""
+    import spyndex
+
+    if symbol in WAVELENGTHS_NM:
+        return WAVELENGTHS_NM[symbol]
+    default: float | None = spyndex.constants[symbol].default if symbol in spyndex.constants else None
+    return default
+
+
+def _reason(symbol: str) -> str:
+    """Why a symbol has no value here."""
+    if symbol in _RADAR:
+        return "which is radar backscatter, not reflectance"
+    if symbol.startswith("k"):
+        return "which is a kernel between two bands whose width has to be chosen by the scene"
+    return "which is no property of a scene (PAR is the light that falls on it)"
 
 
 def compute(index: str, image_HWB: FloatArray, bands: Sequence[str]) -> FloatArray:
@@ -55,10 +81,8 @@ def compute(index: str, image_HWB: FloatArray, bands: Sequence[str]) -> FloatArr
         ParamsError: spyndex has no such index.
         SceneError: a needed band is not among `bands`.
     """
-    import spyndex
-
     names = index_bands(index, bands)
-    values: dict[str, Any] = {s: spyndex.constants[s].default for s in _entry(index).bands if s not in names}
+    values: dict[str, Any] = {s: _constant(s) for s in _entry(index).bands if s not in names}
     values |= {symbol: image_HWB[..., list(bands).index(name)] for symbol, name in names.items()}
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         result = np.asarray(eval(_formula(index), {"__builtins__": {}}, values), dtype=np.float32)

@@ -62,13 +62,14 @@ def _repaired(outlines: Polygons, page: ScenePage) -> Polygons:
 
 
 def _without_doubles(outlines: Polygons, page: ScenePage) -> Polygons:
+    """Without outlines that come again later: the last of them is the one that lies on top of others."""
     seen: set[tuple[str, bytes]] = set()
-    normal = shapely.to_wkb(shapely.normalize(outlines.shapes))
+    keys = list(zip(outlines.classes, shapely.to_wkb(shapely.normalize(outlines.shapes)), strict=True))
     double = np.zeros(len(outlines), dtype=np.bool_)
-    for i, key in enumerate(zip(outlines.classes, normal, strict=True)):
-        double[i] = key in seen
-        seen.add(key)
-    return page.drop(outlines, double, "the same polygon came before")
+    for i in range(len(keys) - 1, -1, -1):
+        double[i] = keys[i] in seen
+        seen.add(keys[i])
+    return page.drop(outlines, double, "the same polygon comes later")
 
 
 def _clip(outlines: Polygons, edge: shapely.Polygon, page: ScenePage) -> Polygons:

@@ -1,21 +1,19 @@
 """What the rules' indices say of a scene, row band by row band: values, thresholds, and which rule holds where."""
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryFile, gettempdir
 
 import numpy as np
 
-from pipeline.errors import KumulusError, SceneError
+from pipeline.errors import SceneError
 from pipeline.features.indices import compute, index_bands
 from pipeline.geo import raster_io
-from pipeline.geo.grid import Grid
 from pipeline.geo.nodata import has_data
+from pipeline.geo.scratch import scratch_array
 from pipeline.geo.windows import row_bands
 from pipeline.labels.otsu import Histogram
 from pipeline.labels.threads import thread_count
@@ -98,7 +96,7 @@ class Evidence:
     def holds(self, thresholds: Sequence[float]) -> AnyArray:
         """Bit k is set where rule k holds: unsigned integers HW in a memory map that vanishes with the array."""
         grid = raster_io.describe(self.scene).grid
-        bits = scratch_map(grid, f"u{next(size for size in (1, 2, 4, 8) if len(self.rules) <= 8 * size)}")
+        bits = scratch_array(grid.shape, f"u{next(size for size in (1, 2, 4, 8) if len(self.rules) <= 8 * size)}")
         for window, indices in self.values(self.rules) if self.rules else ():
             held = np.zeros((window.height, window.width), dtype=bits.dtype)
             for k, (rule, values, threshold) in enumerate(zip(self.rules, indices, thresholds, strict=True)):
@@ -111,20 +109,3 @@ def beyond(values: FloatArray, side: str, threshold: float) -> BoolArray:
     """Where values lie above (or below) the threshold; NaN lies nowhere."""
     result: BoolArray = values > threshold if side == "above" else values < threshold
     return result
-
-
-def scratch_map(grid: Grid, dtype: str) -> AnyArray:
-    """An array of zeros over the grid in a nameless temporary file, which not even a killed process leaves behind.
-
-    Raises:
-        KumulusError: there is no room for it.
-    """
-    size = grid.height * grid.width * np.dtype(dtype).itemsize
-    try:
-        with TemporaryFile() as file:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, size)  # else a full disk would kill the process later
-            return np.memmap(file, dtype=dtype, mode="w+", shape=grid.shape)
-    except OSError as error:
-        raise KumulusError(f"scratch space for a scene must fit into {gettempdir()}: {size / 2**20:.0f} MiB did not, "
-                           f"{error.strerror}; make room, or set TMPDIR to a folder that has it") from error

@@ -13,12 +13,13 @@ import shapely
 from pipeline.fanout import fan_out
 from pipeline.geo.ground import Ground
 from pipeline.geo.raster_io import describe
+from pipeline.geo.scratch import scratch_array
 from pipeline.geo.vector_io import geodesic_area_m2
 from pipeline.labels.carve import Carved, Claims, carve, outside
 from pipeline.labels.clean import clean, near_scene
 from pipeline.labels.components import Claim, claim_ground
 from pipeline.labels.confidence import polygon_confidence
-from pipeline.labels.evidence import Evidence, scratch_map
+from pipeline.labels.evidence import Evidence
 from pipeline.labels.ledger import Action, Ledger, ScenePage
 from pipeline.labels.polygons import Polygons
 from pipeline.labels.shift import check_shifts
@@ -107,7 +108,7 @@ def _what_rules_did(scene: str, rules: tuple[IndexRule, ...], thresholds: Sequen
 def claim_by_rules(evidence: Evidence, thresholds: Sequence[float], ground: Ground) -> tuple[Claims, list[Claim]]:
     """The ground each rule claims; what an earlier one has claimed stays its own."""
     holds = evidence.holds(thresholds)
-    claims = scratch_map(ground.grid, "u1")
+    claims = scratch_array(ground.grid.shape, np.uint8)
     claimed = [claim_ground(holds, 1 << k, claims, k + 1, ground, rule.min_area_m2)
                for k, rule in enumerate(evidence.rules)]
     return Claims(claims, ground.grid), claimed

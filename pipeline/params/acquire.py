@@ -73,11 +73,18 @@ class AcquireParams(Section):
                                  f"reruns the stage: {path!r} is not in {self.inputs!r}; move it or widen inputs")
         return self
 
+    def href(self, path: str) -> str:
+        """A path below `inputs` for records: as given, or "inputs:..." where `inputs` is absolute, a machine's own."""
+        if not PurePosixPath(self.inputs).is_absolute():
+            return path
+        return f"inputs:{PurePosixPath(path).relative_to(self.inputs)}"
+
     def check(self, task: Task) -> None:
         """Cross-check with the task.
 
         Raises:
-            ValueError: a mapping names no class, or exhaustive labels have no background.
+            ValueError: a mapping names no class, a priority names a class that no value leads to, or exhaustive labels
+                have no background.
         """
         if self.coverage == "exhaustive" and not task.background:
             raise ValueError("task.background must name a class where acquire.coverage is exhaustive: got ''; "
@@ -92,3 +99,7 @@ class AcquireParams(Section):
             for where, name in named.items():
                 if name != "ignore":
                     task.class_id(name, f"acquire.local.{field}.{where}")
+            led_to = sorted(set(given.classes.values()))
+            if given.path and (strange := [name for name in given.priority if name not in led_to]):
+                raise ValueError(f"acquire.local.{field}.priority must name classes that acquire.local.{field}.classes "
+                                 f"leads to, {led_to}: got {strange}; remove them")

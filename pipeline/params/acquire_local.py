@@ -1,11 +1,23 @@
 """What `acquire.local` may say: the user's scenes, labels and reference, each with all that files leave unsaid."""
 
+import re
+from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.params.base import Section
+
+
+def _is_time(text: str) -> bool:
+    """Whether a text is a date, a date and time, a month or a year of ISO 8601."""
+    months = re.fullmatch(r"\d{4}(-\d{2})?", text)
+    try:
+        datetime.fromisoformat(f"{text}-01" if months and months[1] else f"{text}-01-01" if months else text)
+    except ValueError:
+        return False
+    return True
 
 
 class SceneMask(Section):
@@ -46,18 +58,28 @@ class LocalScene(Section):
     crs: str = ""
     #: Value that means no data, besides NaN and +-3.4e38; null trusts the file.
     nodata: float | None = None
-    #: Pixels of 0 in every band where nodata is undeclared: data, no data, or refuse a scene that has many at its edge.
+    #: Pixels of 0 in every band where no nodata value is declared that pixels can have (NaN and +-3.4e38 are none):
+    #: data, no data, or refuse a scene that has many at its edge.
     zeros: Literal["refuse", "nodata", "data"] = "refuse"
-    #: reflectance = (pixel + offset) / quantification, and 0 is nodata unless zeros are data. Quantification 0 leaves
-    #: pixels as they are; a SAFE folder brings its own of both.
+    #: reflectance = (pixel + offset) / quantification, and 0 is nodata in each band by itself unless zeros are data.
+    #: Quantification 0 leaves pixels as they are; a SAFE folder brings its own of both.
     offset: float = 0.0
     quantification: float = Field(default=0.0, ge=0)
     #: Reflectance at the top (L1C) or the bottom of the atmosphere (L2A); "" does not say. SAFE folders say it.
     level: Literal["", "L1C", "L2A"] = ""
     mask: SceneMask = SceneMask()
-    #: Acquisition time, ISO 8601, for the records; "" takes a SAFE folder's own.
+    #: Acquisition time, ISO 8601, for the records: 2022-07-01T10:06:11Z, 2022-07-01, 2022-07, 2022, or two of them with
+    #: a slash between; "" takes a SAFE folder's own.
     time: str = ""
     licence: str = ""
+
+    @field_validator("time")
+    @classmethod
+    def _iso(cls, value: str) -> str:
+        if value and not all(map(_is_time, value.split("/", 1))):
+            raise ValueError("a scene's time must be ISO 8601, such as 2022-07-01T10:06:11Z or 2022-07-01, or two of "
+                             f"them with a slash between: got {value!r}")
+        return value
 
     @model_validator(mode="after")
     def _consistent(self) -> "LocalScene":

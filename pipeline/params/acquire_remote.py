@@ -1,11 +1,11 @@
 """Parts of section `acquire` that need a network: scenes of a STAC API, outlines of OpenStreetMap."""
 
-import math
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from pipeline.params.base import Section
+from pipeline.params.remote_values import check_bbox, check_no_password, check_path_fits, check_times
 from pipeline.params.task import Task
 
 
@@ -50,13 +50,15 @@ class Retrying(Section):
 class StacParams(Section):
     """One search of a STAC API, and how its items become scenes."""
 
-    #: Root of the API, whose landing page has a link to its search.
+    #: Root of the API, whose landing page has a link to its search. Without user name and password: what needs them
+    #: takes them from ~/.netrc.
     url: str = ""
     collections: tuple[str, ...] = ()
     #: The area: west, south, east, north in degrees, or else `aoi`, a vector file in acquire.inputs, by its bounds.
     bbox: tuple[float, ...] = ()
     aoi: str = ""
-    #: Such as "2024-05-01/2024-06-30", or one "2024-05-17"; "" is any time.
+    #: Such as "2024-05-01/2024-06-30", one "2024-05-17" or "2024-05", or "../2024-05-17T12:00:00Z" without a start; ""
+    #: is any time. Times without a zone are UTC.
     datetime: str = ""
     #: Percent, by each item's eo:cloud_cover; below 100, items that do not state it are left out.
     max_cloud_cover: float = Field(default=100.0, ge=0, le=100)
@@ -80,12 +82,24 @@ class StacParams(Section):
     max_items: int = Field(default=500, ge=1, le=10000)
     retry: Retrying = Retrying()
 
+    @field_validator("url")
+    @classmethod
+    def _no_password(cls, value: str) -> str:
+        check_no_password(value, "acquire.stac.url")
+        return value
+
+    @field_validator("datetime")
+    @classmethod
+    def _times(cls, value: str) -> str:
+        check_times(value, "acquire.stac.datetime")
+        return value
+
     @model_validator(mode="after")
     def _area(self) -> "StacParams":
         if self.bbox and self.aoi:
             raise ValueError("acquire.stac must have one area: got both bbox and aoi; remove one")
         if self.bbox:
-            _check_bbox(self.bbox)
+            check_bbox(self.bbox)
         return self
 
     def check_complete(self, task: Task) -> None:
@@ -105,15 +119,6 @@ class StacParams(Section):
                              f"{missing} missing; add them")
 
 
-def _check_bbox(bbox: tuple[float, ...]) -> None:
-    if len(bbox) != 4 or not all(map(math.isfinite, bbox)):
-        raise ValueError(f"acquire.stac.bbox must be west, south, east, north in degrees: got {list(bbox)}")
-    west, south, east, north = bbox
-    if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
-        raise ValueError("acquire.stac.bbox must be west < east within 180 and south < north within 90 degrees: "
-                         f"got {list(bbox)}; divide an area that crosses the antimeridian")
-
-
 class OsmParams(Section):
     """Outlines of OpenStreetMap by their tags, from an Overpass API."""
 
@@ -130,6 +135,13 @@ class OsmParams(Section):
     #: Ask the server for a free slot first; false for servers of one's own, which have none.
     rate_limit: bool = True
     retry: Retrying = Retrying(timeout_s=180)
+
+    @field_validator("url", "nominatim_url")
+    @classmethod
+    def _plain_address(cls, value: str, info: ValidationInfo) -> str:
+        check_no_password(value, f"acquire.osm.{info.field_name}")
+        check_path_fits(value, f"acquire.osm.{info.field_name}")
+        return value
 
     @model_validator(mode="after")
     def _mapped(self) -> "OsmParams":

@@ -12,7 +12,10 @@ from pipeline.paths import write_json
 
 @dataclass(frozen=True)
 class Entry:
-    """One acquired file. `file` is relative to data/raw; `href` is the configured path or how it was made."""
+    """One acquired file. `file` is relative to data/raw.
+
+    `href` is the configured path ("inputs:..." below an absolute acquire.inputs), an address, or how it was made.
+    """
 
     id: str
     file: str
@@ -27,9 +30,11 @@ class Entry:
     count: int = 0
     #: Processing level of a scene: L1C, L2A or "", unsaid.
     level: str = ""
-    #: reflectance = (pixel + offset) / quantification was applied; 0: pixels are as they came.
-    quantification: float = 0.0
-    #: The offset of each band in file order; () where nothing was applied.
+    #: reflectance = (pixel + offset) / quantification was applied; 0: pixels are as they came; None: several were, by
+    #: band or by item, and `assets` tell each.
+    quantification: float | None = 0.0
+    #: The offset of each band in file order, 0 for extra bands, which keep their units; () where nothing was applied,
+    #: or several.
     offsets: tuple[float, ...] = ()
 
 
@@ -47,7 +52,7 @@ class Asset:
     sha256: str
     #: Of the whole remote file in bytes, where its catalog says so; else 0.
     size: int = 0
-    #: Acquisition, or date of the data base.
+    #: Acquisition; "" for OpenStreetMap, whose data base's date moves on though answers stay the same.
     time: str = ""
     licence: str = ""
     #: What was asked (a query), or how digital numbers became reflectance.

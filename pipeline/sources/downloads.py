@@ -44,6 +44,7 @@ def kept_downloads(root: Path, request: object) -> Iterator[Path]:
     try:
         yield folder
         shutil.rmtree(folder)
+        Path(lock.lock_file).unlink(missing_ok=True)  # while it is held; a lock of an unlinked file is none to filelock
     finally:
         lock.release()
 

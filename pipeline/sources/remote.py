@@ -27,7 +27,7 @@ def write_remote(params: AcquireParams, task: Task, root: Path, out: Path, downl
     """
     given = params.local.labels
     subject, setting = f"labels {given.path}", "acquire.local.labels.crs"
-    href, licence = given.path, given.licence
+    href, licence = params.href(given.path), given.licence
     assets: tuple[Asset, ...] = ()
     with ExitStack() as kept:
         if params.source == "stac":

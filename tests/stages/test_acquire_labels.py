@@ -5,10 +5,11 @@ from typing import Any
 
 import geopandas as gpd
 import numpy as np
+import pandas as pd
 import pytest
 from affine import Affine
 from pyproj import CRS, Geod
-from shapely.geometry import LineString, MultiPoint, Point, box
+from shapely.geometry import GeometryCollection, LineString, MultiPoint, Point, box
 
 from pipeline.errors import LabelError, ParamsError
 from pipeline.geo import raster_io
@@ -73,13 +74,43 @@ def test_points_need_a_radius_and_lines_never_fit(local_project: Make) -> None:
         labels_of(project, radius_m=10, classes={"1": "town"})
 
 
+def test_collections_are_what_their_parts_are(local_project: Make) -> None:
+    project = local_project()
+    dots = GeometryCollection([Point(700050, 9309900), Point(700070, 9309900)])
+    square = box(700020, 9309800, 700100, 9309850)
+    for inner in (dots, GeometryCollection([dots])):
+        both = gpd.GeoDataFrame({"kind": [1, 2]}, geometry=[inner, square], crs=32748)
+        project.write_labels(both, "labels.gpkg", geometry_type="Unknown")
+        with pytest.raises(LabelError, match=r"got 1 of type GeometryCollection of .*; draw polygons, or buffer these"):
+            labels_of(project, radius_m=10)
+    mixed = gpd.GeoDataFrame({"kind": [1, 2]}, geometry=[GeometryCollection([dots, square]), square], crs=32748)
+    project.write_labels(mixed, "labels.gpkg", geometry_type="Unknown")
+    assert len(labels_of(project)) == 2
+
+
+def test_missing_values_of_geoparquet(local_project: Make) -> None:
+    project = local_project()
+    frame = OVERLAPPING.assign(kind=pd.array([1, 2, None, 2], dtype="Int64"))
+    frame.to_parquet(project.root / "inputs/labels.parquet")
+    with pytest.raises(LabelError, match=r"but '' \(1 times\) is not"):
+        labels_of(project, path="inputs/labels.parquet")
+    made = labels_of(project, path="inputs/labels.parquet", classes={"1": "town", "2": "water", "": "ignore"})
+    assert made["class"].tolist() == ["town", "water", "ignore", "water"]
+
+
 def test_settings_without_effect_warn(local_project: Make) -> None:
     project = local_project()
     with pytest.warns(UserWarning, match="labels.radius_m has no effect: .* holds no points"):
         labels_of(project, radius_m=10)
     write_classes(project, np.ones((24, 24), np.uint8))
-    with pytest.warns(UserWarning, match="priority has no effect: labels inputs/classes.tif is a raster"):
-        labels_of(project, path="inputs/classes.tif", classes={"1": "town"}, priority=["town"])
+    given = {"path": "inputs/classes.tif", "classes": {"1": "town"}}
+    column = {"class_column": "class"}
+    for field, value in (("priority", ["town"]), ("radius_m", 5), ("class_column", "kind")):
+        with pytest.warns(UserWarning, match=rf"labels.{field} has no effect: labels inputs/classes.tif is a raster"):
+            labels_of(project, **given, **{**column, field: value})
+        project.write_labels(squares((1, (2, 2, 10, 10)), (2, (12, 2, 20, 10))))
+        with pytest.warns(UserWarning, match=rf"reference.{field} has no effect: reference inputs/classes.tif is a"):
+            acquire.run(project.params(reference={**given, **column, field: value}), project.paths)
 
 
 @pytest.mark.parametrize(("priority", "expected"), [
@@ -87,11 +118,12 @@ def test_settings_without_effect_warn(local_project: Make) -> None:
     (["town"], ["00001", "00003", "00000", "00002"]),
     (["town", "water"], ["00001", "00003", "00000", "00002"]),
     (["water", "town"], ["00000", "00002", "00001", "00003"]),
-    (["ignore", "water"], ["00000", "00002", "00001", "00003"])])
+    (["water", "ground"], ["00000", "00002", "00001", "00003"])])
 def test_the_class_named_first_lies_on_top(local_project: Make, priority: list[str], expected: list[str]) -> None:
     project = local_project()
     project.write_labels(OVERLAPPING, "labels.gpkg")
-    frame = labels_of(project, priority=priority)
+    mapped = {"1": "ground" if "ground" in priority else "town", "2": "water"}
+    frame = labels_of(project, priority=priority, classes=mapped)
     assert [i.removeprefix("labels-") for i in frame["source_id"]] == expected
 
 
@@ -105,7 +137,10 @@ def test_priority_keeps_the_order_within_a_class() -> None:
 
 @pytest.mark.parametrize(("priority", "message"), [
     (["town", "town"], r"priority must name each class once: \['town'\]"),
-    (["city"], r"acquire.local.labels.priority\[0\] must name a class")])
+    (["city"], r"acquire.local.labels.priority\[0\] must name a class"),
+    (["town", "vegetation"], r"labels.priority must name classes that .*classes leads to, \['town', 'water'\]: got "
+                             r"\['vegetation'\]"),
+    (["ignore"], r"got \['ignore'\]; remove them")])
 def test_priorities_that_are_refused(local_project: Make, priority: list[str], message: str) -> None:
     with pytest.raises(ParamsError, match=message):
         local_project().params(labels={"priority": priority})
@@ -137,7 +172,8 @@ def test_a_raster_of_classes_is_traced(local_project: Make) -> None:
     values = np.zeros((24, 24), np.float32)
     values[2:10, 2:10], values[10:12, 10:12], values[20:, 20:], values[0, :] = 1, 1, 2, 3
     write_classes(project, values, nodata=0)
-    given = {"path": "inputs/classes.tif", "classes": {"1": "town", "2": "water", "3": "ignore"}}
+    given = {"path": "inputs/classes.tif", "class_column": "class",
+             "classes": {"1": "town", "2": "water", "3": "ignore"}}
     frame = labels_of(project, **given)
     assert frame["class"].tolist() == ["ignore", "town", "town", "water"], "from the top; a corner joins nothing"
     assert frame["source_id"].tolist() == [f"classes-{i:05d}" for i in range(4)]
@@ -173,7 +209,7 @@ def test_a_label_raster_of_nodata_only(local_project: Make) -> None:
     write_classes(project, np.zeros((24, 24), np.uint8), nodata=0)
     with (pytest.warns(UserWarning, match="do not occur"),
           pytest.raises(LabelError, match="must hold labels where the scenes are: all pixels there are nodata")):
-        labels_of(project, path="inputs/classes.tif", classes={"1": "town"})
+        labels_of(project, path="inputs/classes.tif", classes={"1": "town"}, class_column="class")
 
 
 def test_labels_in_the_wrong_units(local_project: Make) -> None:
@@ -195,6 +231,19 @@ def test_reference_points(local_project: Make) -> None:
     acquire.run(project.params(reference=reference), project.paths)
     truth = read_vectors(project.paths.raw / "reference/truth.gpkg", "truth")
     assert geodesic_area_m2(truth.geometry) == pytest.approx(np.pi * 144, rel=2e-3)
+
+
+@pytest.mark.parametrize("name", ["truth.tif", "truth.gpkg"])
+def test_a_reference_of_nothing_but_ignore(local_project: Make, name: str) -> None:
+    project = local_project()
+    if name == "truth.tif":
+        raster_io.write(project.root / "inputs/truth.tif", np.tile(np.arange(24, dtype=np.uint8) % 2, (24, 1)), UTM,
+                        ["c"], 0)
+    else:
+        squares((1, (2, 2, 10, 10)), column="class").to_file(project.root / "inputs/truth.gpkg")
+    with pytest.raises(LabelError, match=f"reference inputs/{name} must hold a class: everything in it is 'ignore'"):
+        acquire.run(project.params(reference={"path": f"inputs/{name}", "classes": {"1": "ignore"}}), project.paths)
+    assert not project.paths.raw.exists()
 
 
 def test_labels_across_the_180th_meridian(local_project: Make) -> None:

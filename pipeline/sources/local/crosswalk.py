@@ -4,6 +4,9 @@ import math
 import warnings
 from collections.abc import Hashable, Iterable, Mapping
 
+import numpy as np
+import pandas as pd
+
 from pipeline.errors import LabelError
 
 IGNORE = "ignore"
@@ -13,7 +16,9 @@ _LISTED = 20
 
 def value_key(value: Hashable) -> str:
     """The key under which a mapping finds a value: "" for a missing one, "1" for 1 and 1.0, else its text."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))

@@ -7,6 +7,8 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 import shapely
+from shapely.geometry import GeometryCollection
+from shapely.geometry.base import BaseGeometry
 
 from pipeline.errors import LabelError
 from pipeline.geo.grid import Grid
@@ -38,7 +40,7 @@ def read_labels(given: LocalLabels, root: Path, grids: Mapping[str, Grid], cover
         path, subject = root / given.path, f"labels {given.path}"
         grid = read_grid(given, path, subject, _SETTING)
         check_overlap(outline(grid), grids, subject, f"{_SETTING}.crs")
-        _warn_of_vector_settings(given, subject)
+        warn_of_vector_settings(given, subject, _SETTING)
         frame = trace_labels(given, path, grid, grids, IGNORE if coverage == "exhaustive" else "")
         frame["source_id"] = source_ids(given.path, len(frame))
         frame = frame[["class", "source_id", "geometry"]]
@@ -53,10 +55,11 @@ def read_labels(given: LocalLabels, root: Path, grids: Mapping[str, Grid], cover
     return frame
 
 
-def _warn_of_vector_settings(given: LocalLabels, subject: str) -> None:
-    for field in ("layer", "radius_m", "priority"):
-        if getattr(given, field):
-            warnings.warn(f"{_SETTING}.{field} has no effect: {subject} is a raster", stacklevel=3)
+def warn_of_vector_settings(given: VectorParams, subject: str, setting: str) -> None:
+    """Name the parameters that say nothing about a raster."""
+    for field in ("layer", "radius_m", "priority", "class_column"):
+        if getattr(given, field) != VectorParams.model_fields[field].default:
+            warnings.warn(f"{setting}.{field} has no effect: {subject} is a raster", stacklevel=3)
 
 
 def is_raster(path: str) -> bool:
@@ -123,6 +126,14 @@ def _classes(frame: gpd.GeoDataFrame, column: str, mapping: Mapping[str, str], s
     return [mapping[k] for k in keys]
 
 
+def _kind(shape: BaseGeometry) -> str:
+    """A geometry's type; of a collection without polygons, that of its first part."""
+    if isinstance(shape, GeometryCollection):
+        kinds = [_kind(part) for part in shape.geoms if not part.is_empty]
+        return "GeometryCollection" if any(k in _POLYGONAL for k in kinds) else f"GeometryCollection of {kinds[0]}"
+    return str(shape.geom_type)
+
+
 def _ground(frame: gpd.GeoDataFrame, radius_m: float, subject: str, setting: str) -> gpd.GeoSeries:
     """Polygons as they are, points as circles.
 
@@ -131,7 +142,7 @@ def _ground(frame: gpd.GeoDataFrame, radius_m: float, subject: str, setting: str
     """
     shapes = frame.geometry
     there = ~(shapes.isna() | shapes.is_empty)
-    kinds = count_keys(str(kind) for kind in shapes.geom_type[there])
+    kinds = count_keys(_kind(shape) for shape in shapes[there].to_numpy())
     if not kinds:
         raise LabelError(f"{subject} must hold polygons: all {len(frame)} geometries are missing; check the file")
     if not there.all():

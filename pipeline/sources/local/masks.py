@@ -10,18 +10,25 @@ import numpy as np
 from pipeline.errors import SceneError
 from pipeline.geo import raster_io
 from pipeline.geo.aligned import AlignedReader, open_aligned
+from pipeline.geo.dilation import near, reach_px
 from pipeline.geo.grid import Grid
 from pipeline.params.acquire_local import SceneMask
-from pipeline.sources.local.product import Product, check_covers
-from pipeline.types import BoolArray, Window
+from pipeline.sources.local.product import Product, check_covers, same_grid
+from pipeline.types import AnyArray, BoolArray, Window
 
 #: Gives True, shape HW, where pixels of a window of the scene's grid are left out.
 Masked = Callable[[Window], BoolArray]
+
+#: Rows that are dilated at once, or as many as the distance spans, so that few rows are read repeatedly.
+_ROWS = 256
 
 
 @contextmanager
 def open_mask(product: Product, root: Path) -> Iterator[Masked | None]:
     """Open a scene's mask on its grid (nearest); yields None where the scene names no values to leave out.
+
+    What the mask itself does not know (its nodata, ground it does not cover) is left out too. Clouds beyond the scene
+    count as far as the mask file shows them.
 
     Raises:
         SceneError: there is no mask file, or it has several bands, no CRS, or does not cover the scene.
@@ -41,26 +48,59 @@ def open_mask(product: Product, root: Path) -> Iterator[Masked | None]:
     if info.grid.crs is None:
         raise SceneError(f"{subject} must have a CRS: the file has none; assign it with gdal_edit.py -a_srs")
     check_covers(info.grid, product.grid, subject, whole=True)
-    with open_aligned(path, [1], product.grid, info.grid, "nearest", None) as reader:
-        yield lambda window: masked(reader, window, product.grid, mask)
+    width_m, height_m = product.grid.ground_pixel_m
+    # A mask on the scene's own grid shows nothing beyond it.
+    grid, rows, cols = product.grid, 0, 0
+    own = grid if same_grid(info.grid, grid) else info.grid
+    if own is not grid:
+        rows, cols = reach_px(mask.dilate_m, height_m), reach_px(mask.dilate_m, width_m)
+    around = grid.crop(Window(-rows, -cols, grid.height + 2 * rows, grid.width + 2 * cols)) if rows or cols else grid
+    nodata = None if info.nodata in mask.values else info.nodata
+    with open_aligned(path, [1], around, own, "nearest", nodata) as reader:
+        yield _Dilated(reader, grid, (rows, cols), mask)
 
 
-def masked(reader: AlignedReader, window: Window, grid: Grid, mask: SceneMask) -> BoolArray:
-    """Where pixels of a window lie within mask.dilate_m of a masked pixel (centre to centre), shape HW."""
-    width_m, height_m = grid.ground_pixel_m
-    halo = math.floor(mask.dilate_m / height_m)
-    top, bottom = max(0, window.row - halo), min(grid.height, window.row + window.height + halo)
-    values, _ = reader.read(Window(top, 0, bottom - top, grid.width))
-    hit = np.isin(values[..., 0], mask.values)
-    if mask.dilate_m and hit.any():
-        hit = _distance(hit, height_m, width_m) <= mask.dilate_m
-    rows = slice(window.row - top, window.row - top + window.height)
-    left_out: BoolArray = hit[rows, window.col:window.col + window.width]
-    return left_out
+class _Dilated:
+    """Where pixels lie within mask.dilate_m of a masked pixel (centre to centre), or are unknown to the mask.
 
+    Keeps the row band it has worked out last.
+    """
 
-def _distance(hit: BoolArray, height_m: float, width_m: float) -> BoolArray:
-    from scipy.ndimage import distance_transform_edt
+    def __init__(self, reader: AlignedReader, grid: Grid, margin: tuple[int, int], mask: SceneMask) -> None:
+        self._reader, self._grid, self._margin, self._mask = reader, grid, margin, mask
+        self._pixel_m = grid.ground_pixel_m
+        self._reach = reach_px(mask.dilate_m, self._pixel_m[1])
+        self._top, self._band = 0, np.zeros((0, grid.width), dtype=np.bool_)
 
-    distance: BoolArray = distance_transform_edt(~hit, sampling=(height_m, width_m))
-    return distance
+    def __call__(self, window: Window) -> BoolArray:
+        """Shape HW of a window of the scene's grid."""
+        if window.row < self._top or window.row + window.height > self._top + len(self._band):
+            windows = math.ceil(max(_ROWS, self._reach) / window.height)  # whole ones, as they come from top to bottom
+            bottom = min(self._grid.height, window.row + windows * window.height)
+            self._top, self._band = window.row, self._rows(window.row, bottom)
+        top = window.row - self._top
+        return self._band[top:top + window.height, window.col:window.col + window.width]
+
+    def _rows(self, top: int, bottom: int) -> BoolArray:
+        """Rows of the scene, full width."""
+        rows, cols = self._margin
+        first = max(-rows, top - self._reach)
+        last = min(self._grid.height + rows, bottom + self._reach)
+        width = self._grid.width + 2 * cols
+        hit = np.zeros((last - first, width), dtype=np.bool_)
+        unknown = np.zeros((bottom - top, self._grid.width), dtype=np.bool_)
+        for row in range(first, last, _ROWS):
+            values, known = self._read(row, min(row + _ROWS, last), width)
+            hit[row - first:row - first + len(values)] = np.isin(values, self._mask.values) & known
+            start, stop = max(row, top), min(row + len(values), bottom)
+            if start < stop:
+                unknown[start - top:stop - top] = ~known[start - row:stop - row, cols:cols + self._grid.width]
+        if self._mask.dilate_m and hit.any():
+            hit = near(hit, slice(top - first, bottom - first), self._pixel_m, self._mask.dilate_m)
+        else:
+            hit = hit[top - first:bottom - first]
+        return hit[:, cols:cols + self._grid.width] | unknown
+
+    def _read(self, row: int, end: int, width: int) -> tuple[AnyArray, BoolArray]:
+        values, known = self._reader.read(Window(row + self._margin[0], 0, end - row, width))
+        return values[..., 0], known[..., 0]

@@ -5,8 +5,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from pipeline.errors import SceneError
 from pipeline.geo import raster_io
+from pipeline.geo.nodata import fitting_nodata
 from pipeline.params.acquire_local import LocalScene
 from pipeline.sources.local.names import band_of_stem, check_bands, check_different, select
 from pipeline.sources.local.product import Layer, Product, common_grid, read_extras, read_layer, same_grid, with_crs
@@ -43,9 +46,20 @@ def open_scene(scene: LocalScene, root: Path, needed: Sequence[str]) -> Product:
     layers = tuple(replace(la, grid=grid) if same_grid(la.grid, grid) else la for la in layers)
     extras = read_extras(scene, root, grid, names, subject)
     check_bands((*names, *scene.extra), needed, subject)
+    _warn_of_nodata(scene, layers, subject)
     return Product(scene, subject, grid, layers, extras, safe.quantification if safe else scene.quantification,
                    safe.level if safe else scene.level, scene.time or (safe.time if safe else ""),
                    safe.classification if safe else None)
+
+
+def _warn_of_nodata(scene: LocalScene, layers: Sequence[Layer], subject: str) -> None:
+    """Settings about missing pixels that change nothing."""
+    types = sorted({layer.dtype for layer in layers})
+    if scene.nodata is not None and all(fitting_nodata(scene.nodata, np.dtype(t)) is None for t in types):
+        warnings.warn(f"nodata {scene.nodata:g} of {subject} marks no pixel: NaN, infinity and +-3.4e38 never count as "
+                      f"data, and other values must be ones that {' or '.join(types)} pixels can have", stacklevel=3)
+    if scene.zeros != "refuse" and all(layer.nodata == 0 for layer in layers):
+        warnings.warn(f"zeros: {scene.zeros} of {subject} has no effect: its nodata value is 0", stacklevel=3)
 
 
 def check_levels(levels: dict[str, str], mixed: bool) -> None:

@@ -15,7 +15,7 @@ from pipeline.errors import SceneError
 from pipeline.geo import raster_io
 from pipeline.geo.aligned import AlignedReader, open_aligned
 from pipeline.geo.grid import Grid
-from pipeline.geo.nodata import EdgeArea, fitting_nodata
+from pipeline.geo.nodata import MANY_ZEROS, EdgeArea, fitting_nodata
 from pipeline.geo.windows import row_bands
 from pipeline.sources.local.masks import Masked, open_mask
 from pipeline.sources.local.product import Layer, Product
@@ -25,8 +25,6 @@ from pipeline.types import AnyArray, BoolArray, Window
 _STRIP_ROWS = 64
 #: Pixels that are worked on at once, so that memory does not grow with a scene's width.
 _PIXELS = 2**19
-#: Undeclared zeros at the edge beyond this share of a scene are taken for missing ground.
-_MANY = 0.01
 
 
 def copy_scene(product: Product, root: Path, out: Path, needed: Sequence[str], reflectance_scale: float) -> None:
@@ -86,10 +84,10 @@ class _Bands:
         pixels = np.concatenate([p.astype(self._dtype, copy=False) for p, _ in parts], axis=-1)
         data = np.concatenate([d for _, d in parts], axis=-1)
         scene, own = self._product.scene, slice(0, len(self._product.layers))
-        if scene.zeros == "nodata":
-            data[..., own] &= ~_all_zero(pixels[..., own])[..., np.newaxis]
-        elif self._product.quantification and scene.zeros == "refuse":
+        if _zero_is_missing(self._product):
             data[..., own] &= pixels[..., own] != 0
+        elif scene.zeros == "nodata":
+            data[..., own] &= ~_all_zero(pixels[..., own])[..., np.newaxis]
         if self._masked is not None:
             data &= ~self._masked(window)[..., np.newaxis]
         return pixels, data
@@ -99,16 +97,14 @@ class _Bands:
 def _open(product: Product, root: Path, dtype: np.dtype[np.generic]) -> Iterator[_Bands]:
     scene = product.scene
     # Zeros that mean nothing must not mix with others, so they are kept out of resampling too.
-    zeros = 0.0 if scene.zeros == "nodata" or (product.quantification and scene.zeros == "refuse") else None
+    zeros = 0.0 if scene.zeros == "nodata" or _zero_is_missing(product) else None
     working = "float32" if dtype == np.float32 else None
     with ExitStack() as stack:
         readers = []
         for (path, own_grid, nodata, _), group in groupby(product.layers, key=_alike):
             indexes = [layer.index for layer in group]
-            if own_grid != product.grid and nodata is None:
-                nodata = zeros
             readers.append(stack.enter_context(open_aligned(path, indexes, product.grid, own_grid, scene.resampling,
-                                                            nodata, working)))
+                                                            nodata, working, zeros)))
         for extra in product.extras:
             readers.append(stack.enter_context(open_aligned(extra.path, [1], product.grid, extra.grid, "bilinear",
                                                             extra.nodata, working)))
@@ -129,6 +125,11 @@ def _alike(layer: Layer) -> tuple[Path, Grid, float | None, str]:
 def _result_dtype(product: Product) -> np.dtype[np.generic]:
     types = {layer.dtype for layer in (*product.layers, *product.extras)}
     return np.dtype(types.pop()) if len(types) == 1 and not product.quantification else np.dtype(np.float32)
+
+
+def _zero_is_missing(product: Product) -> bool:
+    """Whether 0 is no data in each band by itself: a digital number of 0 is no measurement."""
+    return product.quantification > 0 and product.scene.zeros != "data"
 
 
 def _all_zero(pixels_HWB: AnyArray) -> BoolArray:
@@ -168,14 +169,16 @@ def _integer_nodata(product: Product, bands: _Bands, dtype: np.dtype[np.generic]
 
 
 def _asks_about_zeros(product: Product) -> bool:
-    undeclared = all(layer.nodata is None for layer in product.layers)
+    undeclared = all(fitting_nodata(layer.nodata, np.dtype(layer.dtype)) is None for layer in product.layers)
     return undeclared and not product.quantification and product.scene.zeros == "refuse"
 
 
 def _check_zeros(area: int, product: Product) -> None:
     total = product.grid.height * product.grid.width
-    if area > _MANY * total:
-        raise SceneError(f"{product.subject} must say what its zeros mean, as it declares no nodata: {area} of {total} "
+    if area > MANY_ZEROS * total:
+        values = sorted({f"{layer.nodata:g}" for layer in product.layers if layer.nodata is not None})
+        why = f"its nodata, {', '.join(values)}, does not" if values else "it declares no nodata"
+        raise SceneError(f"{product.subject} must say what its zeros mean, as {why}: {area} of {total} "
                          f"pixels ({100 * area / total:.1f} %) are 0 in every band and reach its edge; set zeros of "
                          "this scene in acquire.local.scenes to nodata or data")
 

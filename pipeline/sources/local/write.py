@@ -32,11 +32,12 @@ def write_local(params: AcquireParams, task: Task, root: Path, out: Path) -> Cat
     products = open_scenes(params, task, root)
     grids = {product.scene.id: product.grid for product in products}
     labels = read_labels(params.local.labels, root, grids, params.coverage)
-    scenes = copy_scenes(products, task, root, out)
+    scenes = copy_scenes(params, products, task, root, out)
     given = params.local.labels
-    entry = acquire_labels(labels, f"labels {given.path}", "acquire.local.labels.crs", given.path, given.licence,
-                           grids, params.coverage, out)
-    return Catalog(params.coverage, params.source, scenes, entry, acquire_reference(params, task, root, out, grids))
+    entry = acquire_labels(labels, f"labels {given.path}", "acquire.local.labels.crs", params.href(given.path),
+                           given.licence, grids, params.coverage, out)
+    return Catalog(params.coverage, params.source, scenes, entry,
+                   acquire_reference(params, task, root, out, grids))
 
 
 def acquire_scenes(params: AcquireParams, task: Task, root: Path, out: Path) -> tuple[Entry, ...]:
@@ -45,7 +46,7 @@ def acquire_scenes(params: AcquireParams, task: Task, root: Path, out: Path) -> 
     Raises:
         SceneError: a scene cannot be used.
     """
-    return copy_scenes(open_scenes(params, task, root), task, root, out)
+    return copy_scenes(params, open_scenes(params, task, root), task, root, out)
 
 
 def open_scenes(params: AcquireParams, task: Task, root: Path) -> tuple[Product, ...]:
@@ -59,7 +60,8 @@ def open_scenes(params: AcquireParams, task: Task, root: Path) -> tuple[Product,
     return products
 
 
-def copy_scenes(products: tuple[Product, ...], task: Task, root: Path, out: Path) -> tuple[Entry, ...]:
+def copy_scenes(params: AcquireParams, products: tuple[Product, ...], task: Task, root: Path,
+                out: Path) -> tuple[Entry, ...]:
     """Copy opened scenes to out/scenes/<id>.tif; returns their catalog entries in order.
 
     Raises:
@@ -69,9 +71,10 @@ def copy_scenes(products: tuple[Product, ...], task: Task, root: Path, out: Path
     for product in tqdm(products, desc="scenes", unit="scene", disable=None):
         scene, file = product.scene, out / "scenes" / f"{product.scene.id}.tif"
         copy_scene(product, root, file, task.bands, task.reflectance_scale)
-        entry = enter(out, file, scene.path, scene.id, scene.licence, product.time, product.names)
-        offsets = tuple(layer.offset for layer in product.layers) if product.quantification else ()
-        entries.append(replace(entry, level=product.level, quantification=product.quantification, offsets=offsets))
+        entry = enter(out, file, params.href(scene.path), scene.id, scene.licence, product.time, product.names)
+        offsets = tuple(layer.offset for layer in (*product.layers, *product.extras))
+        entries.append(replace(entry, level=product.level, quantification=product.quantification,
+                               offsets=offsets if product.quantification else ()))
     return tuple(entries)
 
 
@@ -113,4 +116,4 @@ def acquire_reference(params: AcquireParams, task: Task, root: Path, out: Path,
         return None
     (out / "reference").mkdir()
     file, count = copy_reference(given, root, out / "reference", task.class_names, grids)
-    return enter(out, file, given.path, licence=given.licence, count=count)
+    return enter(out, file, params.href(given.path), licence=given.licence, count=count)

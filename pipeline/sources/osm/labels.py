@@ -28,6 +28,9 @@ LICENCE = "ODbL-1.0, (c) OpenStreetMap contributors"
 ANY = "*"
 IGNORE = "ignore"
 
+#: Of Nominatim's answer, what does not change unless the place does.
+_PLACE = ("osm_type", "osm_id", "geojson")
+
 _AREAS = ("Polygon", "MultiPolygon", "GeometryCollection")
 
 
@@ -142,12 +145,15 @@ def _spelled(params: OsmParams) -> str:
 
 
 def _asset(note: dict[str, Any]) -> Asset:
-    """A question with the digest of its answer, which its date is no part of."""
+    """A question with the digest of what its answer says of places or elements.
+
+    The date of the data base is no part of the record: it moves on each minute, and data/raw would differ, and every
+    stage rerun, for answers that are the same. Nor are a place's rank and number of the day.
+    """
     answer = note["answer"]
     if isinstance(answer, list):
-        return Asset("nominatim", "place", note["endpoint"], canonical_sha256(answer), licence=LICENCE,
-                     note=note["query"])
-    elements = sorted(answer["elements"], key=lambda e: (str(e.get("type")), int(e.get("id", 0))))
-    base = answer.get("osm3s", {}).get("timestamp_osm_base", "")
-    return Asset("overpass", "labels", note["endpoint"], canonical_sha256(elements), time=base, licence=LICENCE,
-                 note=note["query"])
+        role, said = "place", [{key: place.get(key) for key in _PLACE} for place in answer]
+    else:
+        role, said = "labels", sorted(answer["elements"], key=lambda e: (str(e.get("type")), int(e.get("id", 0))))
+    return Asset("nominatim" if role == "place" else "overpass", role, note["endpoint"], canonical_sha256(said),
+                 licence=LICENCE, note=note["query"])

@@ -14,8 +14,8 @@ from scipy.ndimage import distance_transform_edt
 
 from pipeline.errors import SceneError
 from pipeline.geo import raster_io
+from pipeline.geo.aligned import open_aligned
 from pipeline.geo.grid import Grid
-from pipeline.geo.nodata import has_data
 from pipeline.geo.windows import row_bands
 from pipeline.params.acquire_remote import StacMask
 from pipeline.sources.stac.fetch import CutOut
@@ -42,37 +42,55 @@ class LayerReader:
     """Reads one item's reflectance on the scene's grid, window by window."""
 
     def __init__(self, stack: ExitStack, layer: Layer, grid: Grid, resampling: str, mask: StacMask) -> None:
-        self._layer, self._grid, self._mask = layer, grid, mask
-        self._readers = [stack.enter_context(raster_io.open_on_grid(
-            cut_out.path, grid, resampling, nodata=float("nan") if known.nodata is None else known.nodata,
-            dtype="float32")) for cut_out, known in layer.bands]
+        self._grid, self._mask = grid, mask
+        self._readers = []
+        for cut_out, known in layer.bands:
+            own = raster_io.describe(cut_out.path).grid
+            reader = stack.enter_context(open_aligned(cut_out.path, [1], grid, own, resampling, known.nodata, "float32",
+                                                      0.0 if known.is_applied else None))
+            self._readers.append((reader, known, own == grid))
         self._halo = halo(grid, mask.dilate_m)
         self._classes = None
+        #: Pixels with data of which the mask does not say what they are, so far.
+        self.unknown = 0
         if layer.mask is not None:
+            own, stated = raster_io.describe(layer.mask.path).grid, layer.mask.info.nodata
             self._classes = stack.enter_context(
-                raster_io.open_on_grid(layer.mask.path, padded(grid, self._halo), "nearest"))
+                open_aligned(layer.mask.path, [1], padded(grid, self._halo), own, "nearest",
+                             None if stated in mask.values else stated))
 
     def read(self, window: Window) -> FloatArray:
-        """Reflectance HWB float32, NaN in all bands where one has no data or the mask leaves the pixel out."""
+        """Reflectance HWB float32, NaN in all bands where one has no data or the mask leaves the pixel out.
+
+        What lies beyond the mask's asset, or where it has its own nodata value, is left out too: nobody knows it clear.
+        """
         values = np.empty((window.height, window.width, len(self._readers)), dtype=np.float32)
-        for i, (reader, (_, known)) in enumerate(zip(self._readers, self._layer.bands, strict=True)):
-            numbers = reader.read(window, [1])[..., 0]
-            reflectance = (numbers + np.float32(known.offset)) / np.float32(known.quantification)
-            values[..., i] = np.where(has_data(numbers, known.nodata), reflectance, np.float32("nan"))
-        left_out = np.isnan(values).any(axis=-1) | self._left_out(window)
-        values[left_out] = np.nan
+        for i, (reader, known, as_it_is) in enumerate(self._readers):
+            numbers, data = (array[..., 0] for array in reader.read(window))
+            if as_it_is:  # where it is resampled, a number may come to 0 between others
+                data = data & known.has_data(numbers)
+            values[..., i] = np.where(data, known.reflectance(numbers), np.float32("nan"))
+        empty = np.isnan(values).any(axis=-1)
+        masked, unknown = self._masked(window)
+        self.unknown += int((unknown & ~masked & ~empty).sum())
+        values[empty | masked | unknown] = np.nan
         return values
 
-    def _left_out(self, window: Window) -> BoolArray:
+    def _masked(self, window: Window) -> tuple[BoolArray, BoolArray]:
+        """Where the mask leaves pixels out, and where it does not say what they are, both HW."""
         if self._classes is None:
-            return np.zeros((window.height, window.width), dtype=np.bool_)
+            none = np.zeros((window.height, window.width), dtype=np.bool_)
+            return none, none
         rows, cols = self._halo
         around = Window(window.row, window.col, window.height + 2 * rows, window.width + 2 * cols)
-        hit: BoolArray = np.isin(self._classes.read(around, [1])[..., 0], self._mask.values)
+        classes, known = self._classes.read(around)
+        hit: BoolArray = np.isin(classes[..., 0], self._mask.values) & known[..., 0]
+        unknown = ~known[..., 0]
         if self._mask.dilate_m and hit.any():
             width, height = self._grid.ground_pixel_m
             hit = distance_transform_edt(~hit, sampling=(height, width)) <= self._mask.dilate_m
-        return hit[rows:rows + window.height, cols:cols + window.width]
+        inner = slice(rows, rows + window.height), slice(cols, cols + window.width)
+        return hit[inner], unknown[inner]
 
 
 def write_scene(out: Path, grid: Grid, names: Sequence[str], layers: Sequence[Layer], scale: float, resampling: str,
@@ -96,6 +114,10 @@ def write_scene(out: Path, grid: Grid, names: Sequence[str], layers: Sequence[La
         if not complete:
             raise SceneError(f"scene {out.stem} must have pixels with data in all bands: all {total} are nodata or "
                              "left out by acquire.stac.mask; choose another time, or mask less")
+    for layer, reader in zip(layers, readers, strict=True):
+        if reader.unknown:
+            warnings.warn(f"mask {mask.asset} of item {layer.item} says nothing of {reader.unknown} pixels of scene "
+                          f"{out.stem} that have data: they are left out", stacklevel=2)
     if complete < total / 100:
         warnings.warn(f"scene {out.stem} has data in all bands at only {complete} of {total} pixels", stacklevel=2)
 

@@ -8,10 +8,13 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from pipeline.errors import ParamsError
 
 #: Query parameters of signatures: Azure SAS, AWS (v2, v4, CloudFront), Google, and tokens in general.
-_SIGNATURE = re.compile(
-    r"^(?:sv|se|sr|sp|sig|st|spr|sip|ss|srt|sks|skv|ske|skt|skoid|sktid|sdd|saoid|suoid|scid|ses"
+_KEYS = (
+    r"(?:sv|se|sr|sp|sig|st|spr|sip|ss|srt|sks|skv|ske|skt|skoid|sktid|sdd|saoid|suoid|scid|ses"
     r"|x-amz-.+|x-goog-.+|awsaccesskeyid|googleaccessid|signature|expires|key-pair-id|policy"
-    r"|token|access_token|api_?key|auth|authorization|subscription-key)$", re.IGNORECASE)
+    r"|token|access_token|api_?key|auth|authorization|subscription-key)")
+_SIGNATURE = re.compile(rf"^{_KEYS}$", re.IGNORECASE)
+_IN_TEXT = re.compile(rf"([?&]{_KEYS}=)[^&\s'\"<>)]*", re.IGNORECASE)
+_USER_IN_TEXT = re.compile(r"(://)[^/@\s'\"]+@")
 
 
 def unsigned(href: str) -> str:
@@ -21,6 +24,11 @@ def unsigned(href: str) -> str:
         return href
     kept = [(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if not _SIGNATURE.match(k)]
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, urlencode(kept), ""))
+
+
+def scrubbed(message: str) -> str:
+    """A message without the user names, passwords and signatures of any hrefs in it."""
+    return _USER_IN_TEXT.sub(r"\1", _IN_TEXT.sub(r"\1...", message))
 
 
 def signer(name: str) -> Callable[[str], str]:
@@ -58,4 +66,4 @@ def without_signature(message: str, href: str, signed: str) -> str:
     """A message of GDAL's on one line in which the signed href is replaced by the unsigned one."""
     text = " ".join(message.replace(signed, unsigned(href)).split())
     query = urlsplit(signed).query
-    return text.replace(query, "...") if query and query != urlsplit(unsigned(href)).query else text
+    return scrubbed(text.replace(query, "...") if query and query != urlsplit(unsigned(href)).query else text)

@@ -14,11 +14,11 @@ import numpy as np
 
 from pipeline.errors import SceneError
 from pipeline.geo import raster_io
-from pipeline.geo.nodata import has_data
-from pipeline.geo.windows import row_bands
+from pipeline.geo.nodata import fitting_nodata, has_data
 from pipeline.params.acquire_remote import StacParams
 from pipeline.sources.stac.fetch import CutOut
 from pipeline.sources.stac.plan import Read
+from pipeline.types import AnyArray, BoolArray, FloatArray, Window
 
 if TYPE_CHECKING:
     import pystac
@@ -38,7 +38,8 @@ _TOO_DARK, _TOO_BRIGHT = -0.05, 0.1
 #: Percent of clouds above which a scene may well have no dark pixel.
 _CLOUDY = 50.0
 
-_SAMPLES = 1 << 20
+#: Of a scene's rows, and of a row's pixels, that are looked at.
+_ROWS, _COLUMNS = 128, 8192
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,21 @@ class Calibration:
     quantification: float
     nodata: float | None
     flags: str
+
+    @property
+    def is_applied(self) -> bool:
+        """Whether it changes numbers; it does not for what is reflectance already."""
+        return self.offset != 0 or self.quantification != 1
+
+    def has_data(self, numbers: AnyArray) -> BoolArray:
+        """Where digital numbers stand for reflectance: not nodata, and not 0 where an offset or scale is applied."""
+        data = has_data(numbers, self.nodata)
+        return data & (numbers != 0) if self.is_applied else data
+
+    def reflectance(self, numbers: AnyArray) -> FloatArray:
+        """Digital numbers as float32 reflectance, same shape."""
+        found: FloatArray = ((numbers.astype(np.float64) + self.offset) / self.quantification).astype(np.float32)
+        return found
 
 
 def calibration(item: "pystac.Item", read: Read, dtype: str, nodata: float | None, params: StacParams) -> Calibration:
@@ -70,12 +86,16 @@ def calibration(item: "pystac.Item", read: Read, dtype: str, nodata: float | Non
     else:
         raise SceneError(f"{read.subject} must say how its digital numbers become reflectance: it has neither a scale "
                          f"of its bands nor Sentinel-2's properties; {setting}")
+    if added and not scale and params.offset is None and not _was_subtracted(item):
+        raise SceneError(f"{read.subject} must declare a scale beside its offset {float(added):g} (band {read.name}), "
+                         f"because without one it may be in digital numbers or in reflectance: got none; {setting}")
     declared = None if added is None or not scale else round(float(added) / float(scale), 6)
     offset, flags = _offset(item, read, declared, sentinel, params)
-    empty = nodata if nodata is not None else band.get("nodata")
-    if not isinstance(empty, int | float):
-        empty = 0 if np.dtype(dtype).kind == "u" else None
-    return Calibration(offset, quantification, None if empty is None else float(empty), flags)
+    stated = nodata if nodata is not None else band.get("nodata")
+    empty = fitting_nodata(float(stated), np.dtype(dtype)) if isinstance(stated, int | float) else None
+    if empty is None and np.dtype(dtype).kind == "u":
+        empty = 0.0
+    return Calibration(offset, quantification, empty, flags)
 
 
 def _offset(item: "pystac.Item", read: Read, declared: float | None, sentinel: bool,
@@ -83,7 +103,7 @@ def _offset(item: "pystac.Item", read: Read, declared: float | None, sentinel: b
     """The offset in digital numbers, and the flags it follows from."""
     if params.offset is not None:
         return params.offset, f"acquire.stac.offset {params.offset:g}"
-    if any(item.properties.get(key) is True for key in _APPLIED):  # the bands of such items still declare an offset
+    if _was_subtracted(item):
         return 0.0, "boa_offset_applied true"
     baseline = _baseline(item) if sentinel else None
     if baseline is None:
@@ -96,17 +116,23 @@ def _offset(item: "pystac.Item", read: Read, declared: float | None, sentinel: b
     return expected, flags
 
 
+def _was_subtracted(item: "pystac.Item") -> bool:
+    """Whether its digital numbers are without the offset that its bands still declare."""
+    return any(item.properties.get(key) is True for key in _APPLIED)
+
+
 def _band_metadata(asset: "pystac.Asset", index: int) -> dict[str, Any]:
-    """scale, offset and nodata of a band: STAC 1.1 `bands`, or the asset's own fields, or the older raster:bands."""
+    """scale, offset and nodata of a band: STAC 1.1 `bands`, or the asset's own fields, or the older raster:bands.
+
+    Only the last spells scale and offset without a prefix, but some catalogs do so in the others too.
+    """
     extra = asset.extra_fields
     found: dict[str, Any] = {}
     older, newer = extra.get("raster:bands") or [], extra.get("bands") or []
-    for source, prefix in ((extra, "raster:"), (_at(newer, index), "raster:"), (_at(older, index), "")):
-        for name in ("scale", "offset"):
-            if source.get(prefix + name) is not None:
-                found[name] = source[prefix + name]
-        if source.get("nodata") is not None:
-            found["nodata"] = source["nodata"]
+    for source in (extra, _at(newer, index), _at(older, index)):
+        for key in ("scale", "offset", "nodata", "raster:scale", "raster:offset"):
+            if source.get(key) is not None:
+                found[key.removeprefix("raster:")] = source[key]
     return found
 
 
@@ -143,7 +169,7 @@ def check_dark_pixels(item_id: str, cloud_cover: float, bands: Mapping[str, tupl
     if params.offset is not None:
         return
     dark = {name: percentile for name, (cut_out, known) in bands.items()
-            if (percentile := dark_percentile(cut_out, known.nodata)) is not None}
+            if (percentile := dark_percentile(cut_out, known)) is not None}
     if not dark:
         return
     reflectance = {name: (dn + bands[name][1].offset) / bands[name][1].quantification for name, dn in dark.items()}
@@ -164,13 +190,18 @@ def check_dark_pixels(item_id: str, cloud_cover: float, bands: Mapping[str, tupl
                          f"acquire.stac.offset to it (Sentinel-2: {_OFFSET:g}), or to 0 for ground as bright as that")
 
 
-def dark_percentile(cut_out: CutOut, nodata: float | None) -> float | None:
-    """The 0.5 % percentile of a band's digital numbers, of about a million of its pixels; None where none has data."""
+def dark_percentile(cut_out: CutOut, known: Calibration) -> float | None:
+    """The 0.5 % percentile of a band's digital numbers, of at most a million pixels; None where none has data.
+
+    They are those of rows that divide the scene evenly, of which there are 128 however large it is.
+    """
     grid = raster_io.describe(cut_out.path).grid
-    step = max(1, int(np.ceil(np.sqrt(grid.height * grid.width / _SAMPLES))))
+    rows, step = min(_ROWS, grid.height), math.ceil(grid.width / _COLUMNS)
     taken = []
-    for window in row_bands(grid.height, grid.width, 64 * step):
-        pixels = raster_io.read(cut_out.path, window)[::step, ::step]
-        taken.append(pixels[has_data(pixels, nodata)])
+    with raster_io.open_windows(cut_out.path) as reader:
+        for i in range(rows):
+            row = (2 * i + 1) * grid.height // (2 * rows)
+            numbers = reader.read(Window(row, 0, 1, grid.width), [1])[0, 0, ::step]
+            taken.append(numbers[known.has_data(numbers)])
     values = np.concatenate(taken)
     return float(np.percentile(values, _DARK_PERCENTILE)) if values.size else None

@@ -11,6 +11,7 @@ import shapely
 
 from pipeline.errors import SceneError
 from pipeline.params.acquire_remote import Retrying, StacParams
+from pipeline.sources.stac.hrefs import scrubbed, unsigned
 
 if TYPE_CHECKING:
     import pystac
@@ -48,11 +49,11 @@ def search(params: StacParams, area: Box) -> Found:
 
     try:
         client = _open(params)
-        licences = {name: _licence(client, name, params.url) for name in params.collections}
+        licences = {name: _licence(client, name, unsigned(params.url)) for name in params.collections}
         items = _matching(client, params, area)
     except (APIError, ClientTypeError, STACError, STACTypeError, JSONDecodeError) as error:
-        raise SceneError(f"acquire.stac.url {params.url} must answer as a STAC API: {_one_line(error)}; check the url "
-                         "and the network, or run again later") from error
+        raise SceneError(f"acquire.stac.url {unsigned(params.url)} must answer as a STAC API: {_one_line(error)}; "
+                         "check the url and the network, or run again later") from error
     return Found(choose(items, params, area), licences)
 
 
@@ -63,8 +64,8 @@ def _open(params: StacParams) -> "Client":
     io = StacApiIO(timeout=params.retry.timeout_s, max_retries=_retries(params.retry))
     client = Client.open(params.url, stac_io=io)
     if client.get_search_link() is None:
-        raise SceneError(f"acquire.stac.url {params.url} must be a STAC API: its landing page has no link to a search; "
-                         "a static catalog cannot be searched")
+        raise SceneError(f"acquire.stac.url {unsigned(params.url)} must be a STAC API: its landing page has no link to "
+                         "a search; a static catalog cannot be searched")
     return client
 
 
@@ -174,4 +175,4 @@ def check_one_level(items: Sequence["pystac.Item"], params: StacParams) -> None:
 
 
 def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300]
+    return scrubbed(" ".join(str(error).split()))[:300]

@@ -48,7 +48,7 @@ def area_of(params: StacParams, root: Path) -> Box:
 
 def request_of(params: StacParams, area: Box) -> dict[str, object]:
     """What the folder of unfinished downloads is named by; what is read of an asset has a name of its own in it."""
-    return {"stac": params.url, "collections": list(params.collections), "area": list(area)}
+    return {"stac": unsigned(params.url), "collections": list(params.collections), "area": list(area)}
 
 
 def write_stac(params: StacParams, task: Task, mixed_levels: bool, area: Box, out: Path,
@@ -121,19 +121,28 @@ def _write(params: StacParams, task: Task, items: tuple["pystac.Item", ...], gri
         raise SceneError(f"items of acquire.stac must have different ids: {name} occurs in several collections; "
                          "search one collection")
     write_scene(file, grid, tuple(params.bands), layers, task.reflectance_scale, params.grid.resampling, params.mask)
-    href = f"median of {len(items)} items of {params.url}" if params.choice == "median" else item_href(first, params)
+    href = item_href(first, params)
+    if params.choice == "median":
+        href = f"median of {len(items)} items of {unsigned(params.url)}"
     times = sorted(_time(item) for item in items)
     entry = enter(out, file, href, id_, found.licences.get(first.collection_id or "", ""),
                   times[0] if len(set(times)) == 1 else f"{times[0]}/{times[-1]}", tuple(params.bands))
-    applied = [known for _, known in layers[0].bands]
-    same = len(items) == 1 and len({known.quantification for known in applied}) == 1
-    return replace(entry, level=level(first), quantification=applied[0].quantification if same else 0.0,
-                   offsets=tuple(known.offset for known in applied) if same else ())
+    quantification, offsets = _applied(layers)
+    return replace(entry, level=level(first), quantification=quantification, offsets=offsets)
+
+
+def _applied(layers: Sequence[Layer]) -> tuple[float | None, tuple[float, ...]]:
+    """The one quantification and the offset of each band, or None and () where bands or items differ."""
+    offsets = {tuple(known.offset for _, known in layer.bands) for layer in layers}
+    quantifications = {known.quantification for layer in layers for _, known in layer.bands}
+    if len(offsets) > 1 or len(quantifications) > 1:
+        return None, ()
+    return quantifications.pop(), offsets.pop()
 
 
 def item_href(item: "pystac.Item", params: StacParams) -> str:
     """The item's own address, unsigned."""
-    built = f"{params.url.rstrip('/')}/collections/{item.collection_id}/items/{item.id}"
+    built = f"{params.url.partition('?')[0].rstrip('/')}/collections/{item.collection_id}/items/{item.id}"
     return unsigned(item.get_self_href() or built)
 
 

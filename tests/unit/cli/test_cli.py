@@ -16,6 +16,7 @@ from pipeline import doctor
 from pipeline.cli import app
 from pipeline.doctor import Check
 from pipeline.exporters import predict as predict_module
+from pipeline.inference.raster_pixels import RasterValues
 from pipeline.tracking import sender
 
 runner = CliRunner()
@@ -71,10 +72,11 @@ def test_predict_hands_its_options_on(folder: Path, monkeypatch: pytest.MonkeyPa
         return [predict_module.Prediction(out / "a_class.tif", out, out, out, {"water": 0.25, "land": 0.75})]
 
     monkeypatch.setattr(predict_module, "predict_scenes", fake)
-    words = ["predict", "a.tif", "--model", "m.onnx", "--out", "maps", "--bands", "red, nir", "--scale", "1e-4"]
+    words = ["predict", "a.tif", "--model", "m.onnx", "--out", "maps", "--bands", "red, nir", "--scale", "1e-4",
+             "--offset", "-1000", "--quantification", "1e4", "--nodata", "-1", "--zeros", "data"]
     assert answer(*words, status=0) == "maps/a_class.tif: water 25.0%, land 75.0%\n"
     assert seen == {"scenes": [Path("a.tif")], "model": Path("m.onnx"), "out": Path("maps"), "bands": ["red", "nir"],
-                    "scale": 1e-4, "crs": ""}
+                    "values": RasterValues(1e-4, -1000, 1e4, -1, "data"), "crs": ""}
 
 
 def test_predict_needs_a_scene(folder: Path) -> None:

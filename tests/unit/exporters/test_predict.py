@@ -10,9 +10,9 @@ from pipeline.errors import IntegrityError, ModelError, ParamsError, SceneError
 from pipeline.exporters import predict
 from pipeline.exporters.onnx_model import export_onnx
 from pipeline.exporters.predict import load_model, predict_scenes
-from pipeline.geo.raster_io import describe, read
+from pipeline.geo.raster_io import describe, read, write
 from pipeline.inference.onnx_predictor import ModelFacts
-from pipeline.inference.raster_pixels import RasterPixels
+from pipeline.inference.raster_pixels import RasterPixels, RasterValues
 from pipeline.networks.members import save_member
 from pipeline.networks.segmenter import Segmenter
 from pipeline.params.evaluate import TileParams
@@ -70,8 +70,35 @@ def test_other_band_order_and_unit_give_the_same_map(onnx_file: Path, scene_file
     scaled = scene_file("scaled", factor=1e-4)
     (named,) = predict_scenes([unnamed], onnx_file, tmp_path / "out", TILES, bands=["blue", "green", "red", "nir"])
     assert (read(named.class_map) == read(plain.class_map)).all()
-    (rescaled,) = predict_scenes([scaled], onnx_file, tmp_path / "out", TILES, scale=10000)
+    (rescaled,) = predict_scenes([scaled], onnx_file, tmp_path / "out", TILES, values=RasterValues(scale=10000))
     assert np.mean(read(rescaled.class_map) == read(plain.class_map)) > 0.99  # whole numbers there, not here
+
+
+def test_digital_numbers_give_the_map_of_the_converted_scene(
+    onnx_file: Path, scene_file: Scene, tmp_path: Path
+) -> None:
+    converted = scene_file()
+    info, image = describe(converted), read(converted)
+    numbers = np.where(image == 0, 0, image + 1000).astype(np.uint16)
+    write(tmp_path / "raw.tif", numbers, info.grid, [str(b) for b in info.bands])
+    values = RasterValues(offset=-1000, quantification=10000)
+    (plain,) = predict_scenes([converted], onnx_file, tmp_path / "out", TILES)
+    (raw,) = predict_scenes([tmp_path / "raw.tif"], onnx_file, tmp_path / "out", TILES, values=values)
+    assert (read(raw.class_map) == read(plain.class_map)).all()
+    settings = json.loads(raw.lineage.read_text())["settings"]
+    assert {k: settings[k] for k in ("scale", "offset", "quantification", "nodata", "zeros")} == {
+        "scale": 1.0, "offset": -1000, "quantification": 10000, "nodata": None, "zeros": "refuse"}
+
+
+def test_undeclared_zeros_need_a_word(onnx_file: Path, scene_file: Scene, tmp_path: Path) -> None:
+    scene = scene_file(nodata=None)
+    with pytest.raises(SceneError, match=r"must say what its zeros mean, .*: 200 of 7200 pixels \(2\.8%\) are 0 in "
+                                         "every band of the model and reach its edge; pass --zeros nodata, or"):
+        predict_scenes([scene], onnx_file, tmp_path / "out", TILES)
+    for given, missing in ((RasterValues(zeros="nodata"), 200), (RasterValues(zeros="data"), 0),
+                           (RasterValues(nodata=0), 200)):
+        (made,) = predict_scenes([scene], onnx_file, tmp_path / "out", TILES, values=given)
+        assert (read(made.class_map) == 255).sum() == missing
 
 
 def test_export_folder_and_checkpoint_are_models_too(
@@ -126,7 +153,7 @@ def test_requests_that_make_no_sense(onnx_file: Path, scene_file: Scene, tmp_pat
     with pytest.raises(ModelError, match="multiple of the model's 8: got 36"):
         predict_scenes([scene], onnx_file, out, TileParams.model_construct(size_px=36, overlap_px=4))
     with pytest.raises(SceneError, match="--scale must be a number above 0: got 0"):
-        predict_scenes([scene], onnx_file, out, TILES, scale=0)
+        predict_scenes([scene], onnx_file, out, TILES, values=RasterValues(scale=0))
     with pytest.raises(SceneError, match="at least one scene"):
         predict_scenes([], onnx_file, out, TILES)
     with pytest.raises(SceneError, match="must be a file"):

@@ -1,8 +1,10 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from pipeline.errors import ParamsError, SceneError
-from pipeline.features.indices import compute, index_bands
+from pipeline.features.indices import WAVELENGTHS_NM, compute, index_bands
 
 BANDS = ("blue", "green", "red", "nir", "swir1")
 
@@ -47,5 +49,49 @@ def test_refusals() -> None:
         compute("NDVI", pixel(0.1), ("red",))
     with pytest.raises(SceneError, match="swir2 or swir22"):
         index_bands("NBR", BANDS)
-    with pytest.raises(ParamsError, match="it needs 'kNN'"):
-        index_bands("kNDVI", BANDS)
+
+
+def test_wavelengths_are_those_of_sentinel_2(project: Path) -> None:
+    import spyndex
+
+    known = {f"lambda{symbol}": getattr(spyndex.bands, symbol).sentinel2a.wavelength
+             for symbol in ("G", "R", "N", "N2", "S1", "S2")}
+    assert known == WAVELENGTHS_NM
+    documented = (project / "docs/channels.md").read_text(encoding="utf-8")
+    assert all(f"{value:g}" in documented for value in known.values())
+
+
+@pytest.mark.parametrize(("index", "expected"), [
+    ("FAI", 0.4 - (0.1 + (0.3 - 0.1) * (832.8 - 664.6) / (1613.7 - 664.6))),
+    ("DVIplus", (168.2 / 273.0) * 0.2 + (1 - 168.2 / 273.0) * 0.4 - 0.1),
+    ("NIRvH2", 0.4 - 0.1),
+])
+def test_formulas_that_need_wavelengths(index: str, expected: float) -> None:
+    assert set(index_bands(index, BANDS).values()) <= set(BANDS), "wavelengths are no bands"
+    assert compute(index, pixel(0.05, 0.2, 0.1, 0.4, 0.3), BANDS)[0, 0] == pytest.approx(expected, rel=1e-6)
+
+
+EXCLUDED = {
+    "which is radar backscatter, not reflectance": [
+        "DPDD", "DpRVIHH", "DpRVIVV", "NDPolI", "QpRVI", "RFDI", "VDDPI", "VHVVD", "VHVVP", "VHVVR", "VVVHD", "VVVHR",
+        "VVVHS"],
+    "which is a kernel between two bands": ["kEVI", "kIPVI", "kNDVI", "kRVI", "kVARI"],
+    "PAR is the light that falls on it": ["NIRvP"],
+}
+
+
+def test_the_documented_indices_are_excluded_and_no_other(project: Path) -> None:
+    import spyndex
+
+    bands = sorted({symbol.common_name for symbol in spyndex.bands.values()} | {"coastal", "nir2"})
+    refused = {}
+    for index in spyndex.indices:
+        try:
+            index_bands(index, bands)
+        except ParamsError as error:
+            refused[index] = str(error)
+    assert sorted(refused) == sorted(name for names in EXCLUDED.values() for name in names)
+    documented = (project / "docs/channels.md").read_text(encoding="utf-8")
+    for reason, names in EXCLUDED.items():
+        assert all(reason in refused[name] for name in names)
+        assert all(name in documented for name in names)

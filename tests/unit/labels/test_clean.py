@@ -41,8 +41,16 @@ def test_bow_ties_and_mixtures_are_repaired(grid: Grid, frame_of: Frames) -> Non
 def test_exact_doubles_are_dropped_whatever_their_first_vertex(grid: Grid, frame_of: Frames) -> None:
     square, turned = box(10, 10, 20, 20), Polygon([(20, 20), (10, 20), (10, 10), (20, 10)])
     result, actions = cleaned(frame_of(("x", square), ("x", turned), ("x", square)), grid)
-    assert result["source_id"].tolist() == ["a"]
-    assert actions == [("b", "dropped"), ("c", "dropped")]
+    assert result["source_id"].tolist() == ["c"]
+    assert actions == [("a", "dropped"), ("b", "dropped")]
+
+
+def test_of_doubles_the_last_stays_as_it_lies_on_top(grid: Grid, frame_of: Frames) -> None:
+    square = box(10, 10, 20, 20)
+    result, actions = cleaned(frame_of(("x", square), ("y", box(15, 10, 25, 20)), ("x", square)), grid)
+    assert result["source_id"].tolist() == ["b", "c"]
+    assert px(result) == [50, 100]
+    assert actions == [("a", "dropped"), ("b", "clipped")]
 
 
 def test_outlines_are_clipped_to_the_scene_in_its_crs(grid: Grid, frame_of: Frames) -> None:

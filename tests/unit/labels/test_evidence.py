@@ -1,14 +1,13 @@
-import errno
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from pipeline.errors import KumulusError, ParamsError, SceneError
+from pipeline.errors import ParamsError, SceneError
 from pipeline.geo import raster_io
 from pipeline.geo.grid import Grid
-from pipeline.labels.evidence import Evidence, scratch_map
+from pipeline.labels.evidence import Evidence
 from pipeline.params.refine_labels import IndexRule
 
 
@@ -82,19 +81,3 @@ def test_one_kind_of_ground_has_no_threshold(tmp_path: Path, grid: Grid) -> None
 def test_indices_that_cannot_be_computed(scene: Path, index: str, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         Evidence(scene, (rule(index=index),), 10000).holds([0.0])
-
-
-def test_scratch_leaves_nothing_and_says_when_it_does_not_fit(tmp_path: Path, grid: Grid,
-                                                              monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    scratch = scratch_map(grid, "u2")
-    scratch[:] = 7
-    assert (scratch.shape, scratch.sum()) == (grid.shape, 70000)
-    assert list(tmp_path.iterdir()) == []
-
-    def full(*_: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("os.posix_fallocate", full)
-    with pytest.raises(KumulusError, match=f"must fit into {tmp_path}: 0 MiB did not, No space left on device"):
-        scratch_map(grid, "u2")

@@ -50,6 +50,19 @@ def test_scenes_and_labels_each_have_their_source(small_params: Small) -> None:
     ({"mask": {"dilate_m": 3}}, r"got asset '' and values \[\]"),
     ({"sign": "a.b"}, "acquire.stac.sign: String should match pattern"),
     ({"choice": "mean"}, "acquire.stac.choice: Input should be 'least_cloudy' or 'median'"),
+    ({"datetime": "2024-13-99"}, "datetime must be a date, an RFC 3339 time, .*got '2024-13-99', .*month must be in"),
+    ({"datetime": "yesterday"}, "of which 'yesterday' is none .*write it such as 2024-05-17 or 2024-05-17T03:00:00Z"),
+    ({"datetime": "2024-05-01/2024-02-30"}, "got '2024-05-01/2024-02-30', of which '2024-02-30' is none"),
+    ({"datetime": "2024-05-17T25:00:00Z"}, "hour must be in"),
+    ({"datetime": "2024-05-17 03:00:00"}, "it is not spelled so"),
+    ({"datetime": "/2024-05-17"}, "of which '' is none"),
+    ({"datetime": "2024/2025/2026"}, "got '2024/2025/2026'; write one /"),
+    ({"datetime": "../.."}, "got '../..'; leave it empty for any time"),
+    ({"datetime": ".."}, "leave it empty for any time"),
+    ({"datetime": "2024/9999"}, "an open end is written .."),
+    ({"datetime": "2024-06-01/2024-05-31"}, "must start before it ends: got '2024-06-01/2024-05-31'; exchange"),
+    ({"url": "https://bob:hunter2@api.org/v1"}, "acquire.stac.url must hold no user name or password, .* before the "
+                                               "host api.org; put it into ~/.netrc"),
     ({"max_clouds": 3}, "acquire.stac.max_clouds is not a known key; did you mean"),
     ({"quantification": 0}, "acquire.stac.quantification: Input should be greater than 0"),
 ])
@@ -58,7 +71,27 @@ def test_searches_that_are_refused(small_params: Small, stac: dict[str, Any], me
         acquire(small_params, stac={**STAC, **stac})
 
 
+@pytest.mark.parametrize("given", [
+    "", "2024", "2024-05", "2024-02-29", "2024-05-17T03:00:00Z", "2024-05-17t03:00:00.25+07:00", "2024-05-17T03:00:00",
+    "2024-05-01/2024-06-30", "2024-05/2024-05", "../2024-05-17", "2024-05-17T03:00:00Z/..", "2024-12-31/2025"])
+def test_times_that_are_asked_for(small_params: Small, given: str) -> None:
+    assert acquire(small_params, stac={**STAC, "datetime": given}).stac.datetime == given
+
+
+def test_a_refused_password_is_not_repeated(small_params: Small) -> None:
+    with pytest.raises(ParamsError) as caught:
+        acquire(small_params, stac={**STAC, "url": "https://bob:hunter2@api.org/v1"})
+    assert "hunter2" not in str(caught.value)
+    with pytest.raises(ParamsError) as caught:
+        acquire(small_params, labels_from="osm", osm={"tags": TAGS, "url": "https://a.org/api?key=hunter2"})
+    assert "hunter2" not in str(caught.value)
+
+
 @pytest.mark.parametrize(("osm", "message"), [
+    ({"tags": TAGS, "url": "https://bob:hunter2@a.org/api"}, "acquire.osm.url must hold no user name or password"),
+    ({"tags": TAGS, "nominatim_url": "https://bob@a.org"}, "acquire.osm.nominatim_url must hold no user name"),
+    ({"tags": TAGS, "url": "https://a.org/api?key=hunter2"}, "acquire.osm.url must be an address that a path can be "
+                                                            "added to: .*after a.org/api; remove it"),
     ({}, r"acquire.osm.tags must map tags to classes when acquire.labels_from is osm: got none"),
     ({"tags": {"natural": {}}}, r"must map values of each key to classes: \['natural'\] map none; such as natural:"),
     ({"tags": {"natural": {"water": "sea"}}}, r"acquire.osm.tags.natural\['water'\] must name a class of task.classes"),

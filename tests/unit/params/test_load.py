@@ -93,6 +93,8 @@ BROKEN: list[tuple[dict[str, Any], str]] = [
     ({"refine_labels.rules": [{"target": "water", "index": "NDWI", "above": 0, "carve_from": ["sea"]}]},
      "carve_from must name"),
     ({"refine_labels.rules": [{"target": "water", "index": "NDWI", "above": 0}] * 2}, "must each have their own"),
+    ({"rasterize.background_weight": 0}, "background_weight must be above 0, .* still be drawn .*: got 0; .* sparse"),
+    ({"rasterize.background_weight": -0.5}, "background_weight must be above 0"),
     ({"spatial_split.val_fold": 3}, "val_fold must be below spatial_split.folds=3: got 3"),
     ({"spatial_split.rare_classes": "merge"}, "merge_into must say where rare classes go"),
     ({"spatial_split.merge_into": {"sea": "water"}}, "merge_into must name a class"),

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.errors import SceneError
 from pipeline.params.acquire_remote import Retrying
 from pipeline.sources import downloads
 from pipeline.sources.downloads import kept_downloads, repeat
@@ -17,7 +18,11 @@ def test_what_was_read_is_kept_after_failure_and_deleted_after_success(tmp_path:
         assert other != folder
     with kept_downloads(tmp_path, dict(reversed(REQUEST.items()))) as again:
         assert (again / "part").read_text() == "half"
-    assert not folder.exists()
+        with pytest.raises(SceneError, match="one process at a time"), kept_downloads(tmp_path, REQUEST):
+            pass
+    assert list(tmp_path.iterdir()) == [], "no lock either"
+    with kept_downloads(tmp_path, REQUEST):
+        pass
 
 
 class Flaky:

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from pipeline.errors import LabelError
@@ -7,6 +8,7 @@ from pipeline.sources.local.crosswalk import check_mapped, count_keys, value_key
 
 @pytest.mark.parametrize(("value", "key"), [
     (None, ""), (float("nan"), ""), ("", ""), (1, "1"), (1.0, "1"), (1.5, "1.5"),
+    (pd.NA, ""), (pd.NaT, ""), (np.float32("nan"), ""), (np.float32(2), "2"), ([1, 2], "[1, 2]"),
     (np.float64(4), "4"), (np.int64(7), "7"), ("bare soil", "bare soil"), ("1.0", "1.0"),
 ])
 def test_keys(value: object, key: str) -> None:

@@ -105,6 +105,65 @@ def test_a_coarse_band_is_resampled_as_asked(tmp_path: Path) -> None:
     assert soft[1, 1] == pytest.approx(0.75 * (0.75 * 1000 + 0.25 * 2000) + 0.25 * (0.75 * 3000 + 0.25 * 4000))
 
 
+@pytest.mark.parametrize(("resampling", "fine_px"), [("nearest", 4), ("bilinear", 4), ("average", 2)])
+@pytest.mark.parametrize(("dtype", "nodata"), [("uint16", 65535), ("uint16", None), ("uint16", 0), ("int16", None),
+                                               ("int16", -32768), ("float32", -9999)])
+def test_zeros_never_mix_with_other_numbers(tmp_path: Path, resampling: str, fine_px: int, dtype: str,
+                                            nodata: float | None) -> None:
+    coarse = np.full((4, 4), 3000, dtype)
+    coarse[1, 1] = 0
+    coarse[2, 3] = 0 if nodata is None else nodata
+    known = Calibration(-1000, 10000, nodata, "")
+    made = Layer("a", ((cut_out(tmp_path, "c", coarse, 20, nodata), known),), None)
+    where = grid(8 if fine_px == 4 else 2, 10 if fine_px == 4 else 40)
+    write_scene(tmp_path / "out.tif", where, ("swir1",), [made], 10000, resampling, NO_MASK)
+    found = raster_io.read(tmp_path / "out.tif")
+    assert found[np.isfinite(found)] == pytest.approx(2000), "whatever has data is a mean of data"
+    if fine_px == 4:
+        assert np.isnan(found[2:4, 2:4]).all()
+        assert np.isnan(found[4:6, 6:8]).all()
+        assert np.isfinite(found).sum() == 64 - 8
+
+
+def test_zero_is_nodata_on_the_assets_own_grid_too(tmp_path: Path) -> None:
+    dn = np.full((8, 8), 3000, np.uint16)
+    dn[0, 0], dn[5, 5] = 0, 65535
+    made = Layer("a", ((cut_out(tmp_path, "c", dn, nodata=65535), Calibration(-1000, 10000, 65535, "")),), None)
+    assert np.argwhere(np.isnan(write(tmp_path, [made]))).tolist() == [[0, 0], [5, 5]]
+    plain = Layer("a", ((cut_out(tmp_path, "c", dn, nodata=65535), Calibration(0, 1, 65535, "")),), None)
+    found = write(tmp_path, [plain], scale=1)
+    assert np.argwhere(np.isnan(found)).tolist() == [[5, 5]], "where nothing is applied, 0 is a value"
+    assert found[0, 0] == 0
+
+
+def test_what_the_mask_does_not_know_is_left_out_and_told(tmp_path: Path) -> None:
+    dn, classes = np.full((12, 12), 2000, np.uint16), np.full((4, 4), 4, np.uint8)  # 4 x 20 m: rows and columns 0 to 7
+    classes[0, 0] = 0
+    dn[0, 11] = 0
+    made = layer(tmp_path, "a", dn, mask=classes)
+    mask = StacMask(asset="scl", values=(9,))
+    with pytest.warns(UserWarning, match="mask scl of item a says nothing of 79 pixels of scene out that have data: "
+                                         "they are left out"):
+        found = np.isfinite(write(tmp_path, [made], mask=mask, size_px=12))
+    assert found[:8, :8].all(), "0 is a class where the mask does not declare it"
+    assert not found[8:].any()
+    assert not found[:, 8:].any()
+    declared = Layer("a", made.bands, cut_out(tmp_path, "declared", classes, 20, 0))
+    with pytest.warns(UserWarning, match="says nothing of 83 pixels"):
+        found = np.isfinite(write(tmp_path, [declared], mask=mask, size_px=12))
+    assert not found[:2, :2].any()
+    assert found.sum() == 64 - 4
+    with pytest.warns(UserWarning, match="says nothing of 79 pixels"):
+        write(tmp_path, [declared], mask=StacMask(asset="scl", values=(0, 9)), size_px=12)
+
+
+def test_no_cloud_is_seen_where_the_mask_ends(tmp_path: Path) -> None:
+    dn, classes = np.full((8, 8), 2000, np.uint16), np.full((4, 4), 4, np.uint8)
+    made = layer(tmp_path, "a", dn, mask=classes)
+    found = write(tmp_path, [made], mask=StacMask(asset="scl", values=(0,), dilate_m=15))
+    assert np.isfinite(found).all(), "beyond it GDAL reads 0, which is no class there"
+
+
 def test_scenes_without_pixels(tmp_path: Path) -> None:
     with pytest.raises(SceneError, match="scene out must have pixels with data in all bands: all 64 are nodata"):
         write(tmp_path, [layer(tmp_path, "a", np.zeros((8, 8), np.uint16))])

@@ -1,7 +1,7 @@
 import pytest
 
 from pipeline.errors import ParamsError
-from pipeline.sources.stac.hrefs import signer, unsigned, without_signature
+from pipeline.sources.stac.hrefs import scrubbed, signer, unsigned, without_signature
 
 AZURE = "https://store.net/a/B02.tif?st=2024&se=2025&sp=rl&sv=2021&sr=c&skoid=1&sktid=2&skt=3&ske=4&sks=b&skv=5&sig=x%3D"
 
@@ -46,3 +46,6 @@ def test_messages_hold_no_signature() -> None:
     href = "https://a/k.tif"
     assert without_signature(f"'{href}?sig=abc' not\nrecognized", href, f"{href}?sig=abc") == f"'{href}' not recognized"
     assert without_signature("failed with sig=abc", href, f"{href}?sig=abc") == "failed with ..."
+    assert scrubbed("no answer from url: /search?page=2&token=abc (x) and 'https://me:pw@host/k?SIG=a%3D'") == (
+        "no answer from url: /search?page=2&token=... (x) and 'https://host/k?SIG=...'")
+    assert scrubbed("https://host/a@b?page=2") == "https://host/a@b?page=2"

@@ -7,13 +7,16 @@ import pytest
 
 from pipeline.errors import SceneError
 from pipeline.geo import raster_io
+from pipeline.geo.grid import Grid
 from pipeline.geo.remote import RemoteInfo
 from pipeline.params.acquire_remote import StacParams
 from pipeline.sources.stac.fetch import CutOut
 from pipeline.sources.stac.plan import Read
 from pipeline.sources.stac.reflectance import Calibration, calibration, check_dark_pixels, dark_percentile
+from pipeline.types import Window
 from tests.unit.sources.stac.stac_server import grid
 
+DARK = Calibration(0, 10000, 0, "")
 READ = Read("one", "blue", "B02", "https://a/B02.tif", 1)
 S2 = {"constellation": "sentinel-2"}
 OLD, NEW = {**S2, "s2:processing_baseline": "03.01"}, {**S2, "s2:processing_baseline": "05.10"}
@@ -44,6 +47,7 @@ def known(properties: dict[str, Any], fields: dict[str, Any] | None = None, dtyp
     ({}, SHIFTED, -1000, "the band's offset -1000"),
     ({}, {"bands": [{"raster:scale": 0.0001, "raster:offset": -0.1}]}, -1000, "the band's offset -1000"),
     ({}, {"raster:scale": 0.0001, "raster:offset": -0.1}, -1000, "the band's offset -1000"),
+    ({}, {"scale": 0.0001, "offset": -0.1}, -1000, "the band's offset -1000"),
     ({"processing:version": "05.09"}, PLAIN, 0, "no offset declared"),
 ])
 def test_offsets_by_the_metadata(properties: dict[str, Any], fields: dict[str, Any], offset: float, flags: str) -> None:
@@ -72,6 +76,29 @@ def test_metadata_that_do_not_do() -> None:
         known({"platform": "drone"})
 
 
+def test_an_offset_without_a_scale_may_count_in_anything() -> None:
+    lone = {"raster:bands": [{"offset": -0.1}]}
+    with pytest.raises(SceneError, match=r"asset B02 of item one must declare a scale beside its offset -0.1 \(band "
+                                         r"blue\), .*: got none; set acquire.stac.offset and acquire.stac.quantif"):
+        known({}, lone, quantification=10000.0)
+    for fields in (lone, {"offset": -0.1}, {"raster:offset": -0.1}, {"bands": [{"raster:offset": -0.1}]}):
+        with pytest.raises(SceneError, match="must declare a scale beside its offset"):
+            known(NEW, fields)
+    assert known({}, lone, quantification=10000.0, offset=-1000.0).offset == -1000
+    assert known({**NEW, "earthsearch:boa_offset_applied": True}, lone).offset == 0, "whatever it was"
+    assert known(OLD, {"raster:bands": [{"offset": 0}]}).offset == 0
+
+
+def test_zero_is_nodata_beside_what_is_declared() -> None:
+    numbers = np.array([0, 1, 65535], np.uint16)
+    for found in (known(NEW, nodata=65535), known(NEW, {"raster:bands": [{"nodata": 65535}]})):
+        assert found.has_data(numbers).tolist() == [False, True, False]
+    assert known(OLD, dtype="int16").has_data(numbers.astype(np.int16)).tolist() == [False, True, True]
+    assert known(OLD, nodata=-9999).has_data(numbers).tolist() == [False, True, True], "-9999 never occurs"
+    as_it_is = known({}, offset=0.0, quantification=1.0, dtype="float32")
+    assert as_it_is.has_data(np.array([0, 0.3, np.nan], np.float32)).tolist() == [True, True, False]
+
+
 def test_nodata_of_file_then_metadata_then_zero_of_unsigned_numbers() -> None:
     assert known(S2, SHIFTED, nodata=65535).nodata == 65535
     assert known(S2, {"raster:bands": [{"scale": 0.0001, "nodata": 7}]}).nodata == 7
@@ -95,10 +122,33 @@ def check(folder: Path, applied: float, *darkest: int, cloud: float = 5, **param
 
 
 def test_the_dark_percentile_leaves_nodata_out(tmp_path: Path) -> None:
-    assert dark_percentile(band(tmp_path, "b", 123), 0) == 123
+    assert dark_percentile(band(tmp_path, "b", 123), DARK) == 123
     empty = tmp_path / "empty.tif"
     raster_io.write(empty, np.zeros((9, 9), np.uint16), grid(9), ["b"], 0)
-    assert dark_percentile(CutOut(READ, empty, "", RemoteInfo(grid(9), 1, "uint16", 0, 9)), 0) is None
+    assert dark_percentile(CutOut(READ, empty, "", RemoteInfo(grid(9), 1, "uint16", 0, 9)), DARK) is None
+
+
+def test_the_dark_percentile_reads_as_many_rows_of_any_scene(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+    read = raster_io.WindowReader.read
+
+    def count(self: raster_io.WindowReader, window: Window, bands: list[int]) -> np.ndarray:
+        taken.append((window.row, window.height))
+        return read(self, window, bands)
+
+    monkeypatch.setattr(raster_io.WindowReader, "read", count)
+    for rows in (100, 300, 1000):
+        where = Grid(grid(9).crs_wkt, grid(9).transform, rows, 10)
+        values = np.full((rows, 10), 5000, np.uint16)
+        values[::10] = 40  # a tenth of the rows
+        raster_io.write(tmp_path / "b.tif", values, where, ["b"], 0)
+        taken.clear()
+        found = dark_percentile(CutOut(READ, tmp_path / "b.tif", "", RemoteInfo(where, 1, "uint16", 0, 9)), DARK)
+        assert found == 40
+        assert len(taken) == min(rows, 128)
+        assert {height for _, height in taken} == {1}
+        assert taken[0][0] <= rows / 128
+        assert taken[-1][0] >= rows - 1 - rows / 128, "from end to end"
 
 
 @pytest.mark.parametrize(("offset", "darkest"), [

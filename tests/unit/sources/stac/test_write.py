@@ -15,7 +15,7 @@ from shapely.geometry import box
 
 from pipeline.errors import SceneError
 from pipeline.geo import raster_io
-from pipeline.params.acquire_remote import StacParams
+from pipeline.params.acquire_remote import Retrying, StacParams
 from pipeline.params.task import Task
 from pipeline.sources.catalog import Asset, Entry
 from pipeline.sources.downloads import kept_downloads
@@ -92,8 +92,26 @@ def test_the_median_of_three(server: StacServer, tmp_path: Path) -> None:
         scenes, assets = acquire(server.params(choice="median", scenes=3), tmp_path)
     assert (scenes[0].id, scenes[0].href) == ("s2-median", f"median of 3 items of {server.url}")
     assert scenes[0].time == "2024-05-01T03:00:00Z/2024-05-03T03:00:00Z"
+    assert (scenes[0].quantification, scenes[0].offsets) == (10000, (0, 0, 0)), "the same of all items"
     assert len(assets) == 9
     assert np.abs(pixels(tmp_path, "s2-median")[..., 0] - 600).max() <= 100, "c lies between a and b everywhere"
+
+
+def test_a_median_of_several_formulas_says_so(server: StacServer, tmp_path: Path) -> None:
+    server.add_scene("old")
+    server.add_scene("new", {"B02": 1300, "B08": 3500, "B11": 2500}, **{"s2:processing_baseline": "05.10"})
+    with pytest.warns(UserWarning, match="median blurs texture"):
+        scenes, assets = acquire(server.params(choice="median", scenes=2), tmp_path)
+    assert (scenes[0].quantification, scenes[0].offsets) == (None, ()), "0 would say that none was applied"
+    assert {a.note.partition(":")[0] for a in assets} == {"reflectance = (DN +0) / 10000",
+                                                          "reflectance = (DN -1000) / 10000"}
+
+
+def test_bands_of_several_scales_say_so(server: StacServer, tmp_path: Path) -> None:
+    server.add_scene("a")
+    server.items[0]["assets"]["B08"]["raster:bands"] = [{"scale": 0.0002}]
+    scenes, _ = acquire(server.params(), tmp_path)
+    assert scenes[0].quantification is None
 
 
 def test_clouds_are_left_out(server: StacServer, tmp_path: Path) -> None:
@@ -196,6 +214,32 @@ def test_signed_hrefs_are_read_and_not_recorded(server: StacServer, tmp_path: Pa
     assert asked
     assert all(r.query == {"sig": ["secret"]} for r in asked)
     assert not any("sig" in a.href for a in assets)
+
+
+def test_tokens_in_the_url_are_neither_recorded_nor_told(server: StacServer, tmp_path: Path) -> None:
+    server.add_scene("a")
+    params = server.params(url=f"{server.url}/?token=hidden", choice="median", scenes=1)
+    with pytest.warns(UserWarning, match="median blurs texture"):
+        scenes, _ = acquire(params, tmp_path)
+    assert scenes[0].href == f"median of 1 items of {server.url}/"
+    server.has_search = False
+    with pytest.raises(SceneError, match=f"acquire.stac.url {server.url}/ must be a STAC API") as caught:
+        acquire(params, tmp_path)
+    assert "hidden" not in str(caught.value)
+    dead = params.model_copy(update={"url": "http://127.0.0.1:9/?token=hidden", "retry": Retrying(times=0)})
+    with pytest.raises(SceneError, match=r"must answer as a STAC API: .*token=") as caught:
+        acquire(dead, tmp_path)
+    assert "hidden" not in str(caught.value)
+
+
+def test_passwords_come_from_netrc(server: StacServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.add_scene("a")
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login bob password hunter2\n")
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    acquire(server.params(), tmp_path)
+    given = {(r.path.startswith("/assets/"), r.headers.get("Authorization", "")[:6]) for r in server.requests}
+    assert given == {(False, "Basic "), (True, "Basic ")}, "of the API and of GDAL"
 
 
 def test_what_is_asked_for_twice_is_read_once(server: StacServer, tmp_path: Path) -> None:
