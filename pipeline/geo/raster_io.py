@@ -6,7 +6,7 @@ Arrays in memory are HW for one band and HWB (bands last) for several, as in the
 import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from rasterio.windows import Window as RasterioWindow
 
 from pipeline.errors import SceneError
 from pipeline.geo.grid import Grid
+from pipeline.geo.nodata import has_data
 from pipeline.paths import staged_file
 from pipeline.types import AnyArray, BoolArray, Window
 
@@ -138,13 +139,16 @@ def open_windows(path: Path) -> Iterator[WindowReader]:
 class WarpedReader:
     """Reads windows of a raster as they look on another grid; pixels outside the source are `nodata`."""
 
-    def __init__(self, dataset: WarpedVRT, name: str) -> None:
-        self._dataset, self._name = dataset, name
+    def __init__(self, dataset: WarpedVRT, name: str, nearest: WarpedVRT | None = None) -> None:
+        self._dataset, self._name, self._nearest = dataset, name, nearest
 
     def read(self, window: Window, bands: Sequence[int]) -> AnyArray:
         """Pixels of the window as HWB, in the source's dtype unless another was asked for."""
         with _reading(self._name):
             data: AnyArray = self._dataset.read(list(bands), window=_rio_window(window))
+            if self._nearest is not None:
+                under = self._nearest.read(list(bands), window=_rio_window(window))
+                np.copyto(data, under, where=~has_data(under, self._nearest.nodata))
         return np.ascontiguousarray(np.moveaxis(data, 0, -1))
 
 
@@ -158,18 +162,24 @@ def open_on_grid(path: Path, grid: Grid, resampling: str, source_crs: str = "", 
         grid: the grid to read on.
         resampling: GDAL's name of the method.
         source_crs: replaces the file's CRS.
-        nodata: replaces the file's nodata; pixels of this value never mix with others, in each band by itself.
+        nodata: replaces the file's nodata; pixels of this value never mix with others, in each band by itself, and
+            where one lies under a pixel's centre, its bilinear neighbours do not fill it.
         dtype: working and result type.
     """
-    with _open(path) as dataset:
+    with _open(path) as dataset, ExitStack() as stack:
         fill = nodata if nodata is not None else dataset.nodata
         # Left alone, GDAL takes a pixel of several bands for nodata only where all of them are, and mixes the others.
         options = {"UNIFIED_SRC_NODATA": "NO", **({"dtype": dtype} if dtype else {})}
-        with WarpedVRT(dataset, crs=RasterioCRS.from_wkt(grid.crs_wkt) if grid.crs_wkt else None,
-                       src_crs=RasterioCRS.from_user_input(source_crs) if source_crs else None,
-                       transform=grid.transform, height=grid.height, width=grid.width,
-                       resampling=Resampling[resampling], src_nodata=fill, nodata=fill, **options) as warped:
-            yield WarpedReader(warped, str(path))
+
+        def warped(method: str) -> WarpedVRT:
+            return stack.enter_context(WarpedVRT(
+                dataset, crs=RasterioCRS.from_wkt(grid.crs_wkt) if grid.crs_wkt else None,
+                src_crs=RasterioCRS.from_user_input(source_crs) if source_crs else None, transform=grid.transform,
+                height=grid.height, width=grid.width, resampling=Resampling[method], src_nodata=fill, nodata=fill,
+                **options))
+
+        nearest = warped("nearest") if resampling == "bilinear" and fill is not None else None
+        yield WarpedReader(warped(resampling), str(path), nearest)
 
 
 class RasterWriter:

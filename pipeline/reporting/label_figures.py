@@ -28,7 +28,7 @@ from pipeline.reporting.figure_style import color_legend, new_figure, readable, 
 from pipeline.reporting.label_changes import Comparison, compare
 from pipeline.scenes.burnt import LabelSet, fill_value
 from pipeline.sources.catalog import Catalog
-from pipeline.types import AnyArray, Window
+from pipeline.types import AnyArray, BoolArray, Window
 
 #: Longest side of a scene in a figure, pixels.
 _LONGEST_PX = 1000
@@ -108,7 +108,7 @@ def outline_figure(path: Path, scene: Path, found: Comparison, unrefined: gpd.Ge
     for row, window in zip(figure.subplots(2, 2, squeeze=False), (whole, found.detail), strict=True):
         image, view = _picture(scene, grid, window, task.bands)
         for axes, (title, frame) in zip(row, (("before", unrefined), ("after", refined)), strict=True):
-            drawn = _draw(axes, frame, view, colors)
+            drawn = _draw(axes, frame, frame["source_id"].isin(unrefined["source_id"]).to_numpy(), view, colors)
             where = "whole scene" if window == whole else found.reason
             show(axes, image, f"labels {title}, {where}" + ("" if drawn else f" (largest {_MOST_OUTLINES:,} outlines)"))
             axes.set_xlim(-0.5, view.width - 0.5)
@@ -136,8 +136,11 @@ def _picture(scene: Path, grid: Grid, window: Window, bands: Sequence[str]) -> t
     return rgb(pixels, list(bands), valid), view
 
 
-def _draw(axes: Axes, frame: gpd.GeoDataFrame, view: Grid, colors: Mapping[str, str]) -> bool:
-    """Outlines in their class's colour, in pixels of the view, ignored ground dashed white; False if too many."""
+def _draw(axes: Axes, frame: gpd.GeoDataFrame, outline: BoolArray, view: Grid, colors: Mapping[str, str]) -> bool:
+    """Outlines in their class's colour, in pixels of the view, ignored ground dashed white; False if too many.
+
+    What is no `outline` is ground that rules derived: its pieces are drawn as one, without the edges of their tiles.
+    """
     inverse, frame = ~view.transform, frame.reset_index(drop=True)
     pixels = frame.geometry.to_crs(view.crs).affine_transform([inverse.a, inverse.b, inverse.d, inverse.e,
                                                                inverse.c - 0.5, inverse.f - 0.5])
@@ -147,7 +150,11 @@ def _draw(axes: Axes, frame: gpd.GeoDataFrame, view: Grid, colors: Mapping[str, 
     chosen = extent.sort_values(ascending=False, kind="stable").index[:_MOST_OUTLINES].sort_values()
     names = frame["class"].loc[chosen]
     for name in sorted(set(names)):
-        pixels.loc[chosen][names == name].boundary.plot(
+        members = chosen[names == name]
+        pieces = members[~outline[members]]
+        shapes = pd.concat([pixels.loc[members[outline[members]]],
+                            gpd.GeoSeries([pixels.loc[pieces].union_all()] if len(pieces) else [], crs=pixels.crs)])
+        shapes.boundary.plot(
             ax=axes, color=colors.get(name, "#ffffff"), linewidth=0.9, linestyle="-" if name in colors else "--",
             aspect=None)  # the image's, not one by latitude: these are pixels
     axes.set_xlabel("")

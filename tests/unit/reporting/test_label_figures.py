@@ -83,7 +83,7 @@ def test_outlines_on_a_scene_in_degrees(tmp_path: Path, monkeypatch: pytest.Monk
     grid = Grid(CRS.from_epsg(4326).to_wkt(), Affine(1e-4, 0, 23.9, 0, -1e-4, 60.1), 200, 200)
     raster_io.write(tmp_path / "s.tif", np.random.default_rng(1).random((200, 200, 2), dtype=np.float32), grid, BANDS)
     boxes = [box(23.905, 60.085, 23.915, 60.095), box(23.901, 60.081, 23.9012, 60.0812)]
-    frame = gpd.GeoDataFrame({"class": ["town", "ignore"]}, geometry=boxes, crs=grid.crs)
+    frame = gpd.GeoDataFrame({"class": ["town", "ignore"], "source_id": ["a", "b"]}, geometry=boxes, crs=grid.crs)
     task = Task.model_validate({"bands": BANDS, "background": "land", "classes": [
         {"name": "land", "color": "#000000"}, {"name": "town", "color": "#ff0000"}]})
     found = Comparison(None, None, Window(0, 0, 160, 160), "where labels changed most")
@@ -93,3 +93,22 @@ def test_outlines_on_a_scene_in_degrees(tmp_path: Path, monkeypatch: pytest.Monk
         outline_figure(tmp_path / "s.png", tmp_path / "s.tif", found, frame, frame, task)
         pictures.append((tmp_path / "s.png").read_bytes())
     assert pictures[0] != pictures[1], "only the largest outline, and it says so"
+
+
+def test_pieces_of_derived_ground_are_drawn_as_one(tmp_path: Path) -> None:
+    grid = Grid(CRS.from_epsg(32748).to_wkt(), Affine(10, 0, 700000, 0, -10, 9310000), 64, 64)
+    raster_io.write(tmp_path / "s.tif", np.zeros((64, 64, 2), dtype=np.float32), grid, BANDS)
+    task = Task.model_validate({"bands": BANDS, "background": "land", "classes": [
+        {"name": "land", "color": "#000000"}, {"name": "water", "color": "#0000ff"}]})
+    outlines = gpd.GeoDataFrame({"class": ["land"], "source_id": ["a"]}, crs=grid.crs,
+                                geometry=[box(700000, 9309900, 700100, 9310000)])
+    pieces = [box(700200, 9309500, 700320, 9309700), box(700320, 9309500, 700400, 9309700)]
+    found = Comparison(None, None, Window(0, 0, 64, 64), "where labels changed most")
+    pictures = []
+    for shapes in (pieces, [pieces[0].union(pieces[1])]):
+        derived = gpd.GeoDataFrame({"class": "water", "source_id": [f"NDWI:water-{i}" for i in range(len(shapes))]},
+                                   geometry=shapes, crs=grid.crs)
+        refined = gpd.GeoDataFrame(pd.concat([outlines, derived], ignore_index=True), crs=grid.crs)
+        outline_figure(tmp_path / "s.png", tmp_path / "s.tif", found, outlines, refined, task)
+        pictures.append((tmp_path / "s.png").read_bytes())
+    assert pictures[0] == pictures[1]
