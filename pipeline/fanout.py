@@ -64,7 +64,8 @@ class _Done(Generic[R]):
 def fan_out(function: Callable[[J], R], jobs: Sequence[J], desc: str) -> list[R]:
     """Results of the function in the order of jobs, equal wherever they were computed.
 
-    Warnings of the jobs are issued here, in the order of jobs. The first error of a job ends all others.
+    Warnings of the jobs are issued here, in the order of jobs. The error that is raised is that of the earliest job
+    that has one, as it is in turn; jobs before it end, later ones are broken off or never start.
 
     Args:
         function: a function at the top of its module, which may be called twice with the same job.
@@ -135,15 +136,17 @@ def _in_processes(function: Callable[[J], R], jobs: list[J], desc: str, count: i
 
 
 def _await(futures: list["Future[_Done[R]]"], desc: str) -> list[_Done[R]]:
-    """Results in order; of the errors there are when the first comes up, that of the earliest job."""
+    """Results in order, or the error of the earliest job that has one: after an error the jobs before it end first."""
     with tqdm(total=len(futures), desc=desc, unit="job", disable=None) as progress:
         for future in futures:
             future.add_done_callback(lambda _: progress.update())
         done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-    for future in futures:
-        if future in done:
-            future.result()
-    return [future.result() for future in futures]
+        for place, future in enumerate(futures):
+            if future in done and not future.cancelled() and future.exception() is not None:
+                for later in futures[place + 1:]:
+                    later.cancel()
+                break
+        return [future.result() for future in futures]
 
 
 def _begin_worker(folder: str) -> None:

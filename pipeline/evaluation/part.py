@@ -85,7 +85,7 @@ def score_part(params: Params, paths: Paths, part: ScoredPart, predictor: Predic
         for method, network in networks.items():
             bands = class_bands(network, ChannelPixels(StorePixels(ground.scene), recipe), evaluate.tiles)
             if method[0] == NETWORK:
-                map_HW = scratch_array(paths.root, ground.scene.grid.shape, np.uint8)
+                map_HW = scratch_array(ground.scene.grid.shape, np.uint8, paths.root)
                 bands = _kept(bands, map_HW)
                 views.append(SceneView(ground, map_HW))
             tally.add(ground, method, bands)

@@ -24,7 +24,6 @@ from pipeline.metrics.bootstrap import (
     sample_scores,
     share,
 )
-from pipeline.metrics.objects import ObjectMatch
 from pipeline.metrics.scores import nested
 from pipeline.params.evaluate import BootstrapParams
 from pipeline.seeding import generator
@@ -59,8 +58,8 @@ def summarise(tally: Tally, part: str, params: BootstrapParams, seed: int,
         result["truths"][truth][NETWORK].update(_differences(sampled, resamples))
         pixels = sum(c.pixels for c in next(iter(methods.values())).values())
         result["truths"][truth] |= {"pixels": pixels, "blocks": len(blocks), "places": len(places)}
-    for name, matches in tally.matches.items():
-        result["objects"][name] = _objects(matches, part, name, params, seed)
+    for name in tally.matches:
+        result["objects"][name] = _objects(tally, name, part, params, seed)
     for method, by_block in tally.zones.items():
         counts = tally.places(by_block)
         rng = generator(seed, "bootstrap", part, "zones")
@@ -102,18 +101,23 @@ def _differences(sampled: Mapping[Method, Sampled], resamples: Resamples) -> dic
     return result
 
 
-def _objects(matches: Mapping[Method, ObjectMatch], part: str, name: str, params: BootstrapParams,
-             seed: int) -> dict[str, Any]:
-    """Objects found and false by method; intervals resample the truth objects, the same for all methods."""
+def _objects(tally: Tally, name: str, part: str, params: BootstrapParams, seed: int) -> dict[str, Any]:
+    """Objects found and false by method; intervals resample places with their truth objects, the same for all methods.
+
+    An object that several scenes show (dates, overlaps) lies in one place, so its dates are drawn together.
+    """
+    matches = tally.matches[name]
+    place_N = tally.place_of(matches[_network(matches)].block_N)
+
     def interval(hits_N: Any) -> Estimate:
         rng = generator(seed, "bootstrap", part, "objects", name)
-        return share(hits_N, params.resamples, params.confidence, rng)
+        return share(hits_N, place_N, params.resamples, params.confidence, rng)
 
     result: dict[str, Any] = {}
     for method, match in matches.items():
         result[_name(method)] = {"truth": len(match.found_N), "found": int(match.found_N.sum()),
                                  "predicted": match.predicted, "false": match.false,
-                                 "found_share": interval(match.found_N)}
+                                 "places": len(np.unique(place_N)), "found_share": interval(match.found_N)}
     network = matches[_network(matches)].found_N.astype(np.int64)
     for method in _baselines(matches):
         paired = interval(network - matches[method].found_N)

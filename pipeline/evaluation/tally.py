@@ -64,7 +64,8 @@ class Tally:
             for name, matcher in matchers.items():
                 truth_HW, class_id = cut.truths[self.headline], self.objects[name]
                 known = truth_HW != IGNORE_INDEX
-                matcher.add(truth_HW == class_id, predicted_HW == class_id, scored_HW & known, cut.visible_HW & known)
+                matcher.add(truth_HW == class_id, predicted_HW == class_id, scored_HW & known, cut.visible_HW & known,
+                            cut.block_HW)
         if missing:
             raise IntegrityError(f"{method[0]} must predict every valid pixel of the scored part of scene "
                                  f"{ground.scene.id}: {missing} pixels have none; check its validity mask")
@@ -89,6 +90,10 @@ class Tally:
             place = self.place_of_block.get(block, block)
             result[place] = result[place] + counts if place in result else counts
         return dict(sorted(result.items()))
+
+    def place_of(self, block_N: CountArray) -> CountArray:
+        """Place of each block."""
+        return np.array([self.place_of_block.get(block, block) for block in block_N.tolist()], dtype=np.int64)
 
     def table(self, part: str) -> pd.DataFrame:
         """One row for each non-zero cell of each block's matrix; `true` and `predicted` are class ids."""

@@ -2,6 +2,10 @@
 
 Blocks are predicted in windows of their own instead of the whole scene, which costs a fraction of a full map; only
 where they lie is kept, and pixels are read from the memory maps as they are scored.
+
+These scores choose epochs (`select: best`, early stopping) and trials, so test ground has no say in them: the network
+sees it as invalid, as it sees ground off the scene. A finished model's val scores, in evaluate, decide nothing about
+its weights and keep the full context, as its maps do; near test ground the two may differ a little.
 """
 
 from collections.abc import Iterator
@@ -36,6 +40,19 @@ _BAND_PIXELS = 1_000_000
 
 #: First row, row after the last, first column, column after the last.
 _Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class _SealedPixels(StorePixels):
+    """The pixels of a scene of the store, without those of test ground."""
+
+    split: Split
+
+    def read(self, window: Window) -> FloatArray:
+        """float32 CHW scene values of a window; NaN where the scene is invalid and on test ground."""
+        image = super().read(window)
+        image[:, self.split.mask(self.split.fold_map(self.scene.id)[window.slices], "test")] = np.nan
+        return image
 
 
 @dataclass(frozen=True)
@@ -86,7 +103,7 @@ class ValScorer:
         with torch.inference_mode():
             for (height, width), alike in groupby(self._blocks, key=lambda b: (b.window.height, b.window.width)):
                 for batch in _chunks(list(alike), max(1, _BATCH_PIXELS // (height * width))):
-                    images = np.stack([_image(block, self._recipe) for block in batch])
+                    images = np.stack([_image(block, self._split, self._recipe) for block in batch])
                     predicted = segmenter(torch.from_numpy(images).to(device)).argmax(dim=1).cpu().numpy()
                     predicted = predicted.astype(np.uint8)
                     truth = np.stack([_labels(block, self._split) for block in batch])
@@ -135,13 +152,13 @@ def _pieces(start: int, stop: int) -> list[slice]:
     return [slice(a, b) for a, b in pairwise(edges)]
 
 
-def _image(block: _ValBlock, recipe: ChannelRecipe) -> FloatArray:
-    """Channels CHW of the window; NaN off the scene."""
+def _image(block: _ValBlock, split: Split, recipe: ChannelRecipe) -> FloatArray:
+    """Channels CHW of the window; NaN off the scene and on test ground."""
     scene, window = block.scene, block.window
     image = np.full((len(recipe.channels), window.height, window.width), np.nan, dtype=np.float32)
     top, left = max(window.row, 0), max(window.col, 0)
     bottom, right = min(window.row + window.height, scene.grid.height), min(window.col + window.width, scene.grid.width)
-    pixels = ChannelPixels(StorePixels(scene), recipe).read(Window(top, left, bottom - top, right - left))
+    pixels = ChannelPixels(_SealedPixels(scene, split), recipe).read(Window(top, left, bottom - top, right - left))
     image[:, top - window.row:bottom - window.row, left - window.col:right - window.col] = pixels
     return image
 

@@ -100,10 +100,23 @@ def differences(first: Sampled, second: Sampled, resamples: Resamples) -> dict[s
             for name, value in first.points.items()}
 
 
-def share(hits_N: AnyArray, resamples: int, confidence: float, rng: np.random.Generator) -> Estimate:
-    """Mean of 0/1 (or of differences of 0/1, for two methods on the same objects), resampling the objects."""
-    n = hits_N.shape[0]
-    if n == 0:
+def share(hits_N: AnyArray, place_N: AnyArray, resamples: int, confidence: float,
+          rng: np.random.Generator) -> Estimate:
+    """Mean of 0/1 (or of differences of 0/1, for two methods on the same objects), resampling places with all in them.
+
+    Objects of one place, and one object on several dates, are not independent; with fewer than two places there is no
+    interval. Each resample's mean is over the objects it drew.
+
+    Args:
+        hits_N: 0/1, or -1/0/1.
+        place_N: place of each.
+        resamples: number of resamples.
+        confidence: coverage of the interval.
+        rng: source of the draws.
+    """
+    if hits_N.shape[0] == 0:
         return Estimate(float("nan"), float("nan"), float("nan"))
-    drawn = Resamples.draw(range(n), resamples, confidence, rng)
-    return drawn.interval(float(hits_N.mean()), drawn.totals(hits_N.astype(np.float64)) / n)
+    places, index = np.unique(place_N, return_inverse=True)
+    drawn = Resamples.draw(places.tolist(), resamples, confidence, rng)
+    hits = drawn.totals(np.bincount(index, hits_N, len(places)))
+    return drawn.interval(float(hits_N.mean()), hits / drawn.totals(np.bincount(index)))

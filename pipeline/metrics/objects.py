@@ -25,19 +25,22 @@ _EIGHT = np.ones((3, 3), dtype=np.int8)
 
 @dataclass(frozen=True)
 class ObjectMatch:
-    """Outcome for one class: one flag a counted truth object, and numbers of predicted objects.
+    """Outcome for one class: one flag and one block a counted truth object, and numbers of predicted objects.
 
-    A truth object is found if some predicted object overlaps it with at least the asked IoU. A predicted
+    The block of an object is the one that holds most of its pixels in the part (of equals, that of the lowest id). A
+    truth object is found if some predicted object overlaps it with at least the asked IoU. A predicted
     object is false if it overlaps no truth object (counted here or not) with that IoU.
     """
 
     found_N: BoolArray
+    block_N: CountArray
     predicted: int
     false: int
 
     def merge(self, other: "ObjectMatch") -> "ObjectMatch":
         """Objects of both, such as of two scenes."""
-        return ObjectMatch(np.concatenate([self.found_N, other.found_N]), self.predicted + other.predicted,
+        return ObjectMatch(np.concatenate([self.found_N, other.found_N]),
+                           np.concatenate([self.block_N, other.block_N]), self.predicted + other.predicted,
                            self.false + other.false)
 
 
@@ -56,8 +59,11 @@ class ObjectMatcher:
         self._predicted_area: list[CountArray] = []
         #: Rows: piece of a truth object, piece of a predicted object, pixels in both.
         self._shared: list[CountArray] = []
+        #: Rows: piece of a truth object, block, pixels of the piece in the part and the block.
+        self._blocks: list[CountArray] = []
 
-    def add(self, truth_HW: BoolArray, predicted_HW: BoolArray, part_HW: BoolArray, visible_HW: BoolArray) -> None:
+    def add(self, truth_HW: BoolArray, predicted_HW: BoolArray, part_HW: BoolArray, visible_HW: BoolArray,
+            block_HW: AnyArray) -> None:
         """Show the next band.
 
         Args:
@@ -65,6 +71,7 @@ class ObjectMatcher:
             predicted_HW: pixels predicted as that class.
             part_HW: scored pixels (in the part, valid, truth known).
             visible_HW: pixels whose truth may be looked at; must hold wherever `part_HW` does.
+            block_HW: block ids, from 0.
         """
         true_HW, true_before = self._true.add(truth_HW & visible_HW)
         called_HW, predicted_before = self._predicted.add(predicted_HW & part_HW)
@@ -77,13 +84,19 @@ class ObjectMatcher:
         pairs, shared = np.unique(true_in[both] * predicted_n + predicted_in[both], return_counts=True)
         true, predicted = np.divmod(pairs, predicted_n)
         self._shared.append(np.stack([true + true_before, predicted + predicted_before, shared]))
+        block_in, own = block_HW[part_HW].astype(np.int64), true_in > 0
+        blocks = int(block_in.max(initial=0)) + 1
+        places, pixels = np.unique(true_in[own] * blocks + block_in[own], return_counts=True)
+        true, block = np.divmod(places, blocks)
+        self._blocks.append(np.stack([true + true_before, block, pixels]))
 
     def result(self) -> ObjectMatch:
         """The outcome over all bands shown; truth objects in the order of their first pixels."""
         true_of, predicted_of = self._true.objects(), self._predicted.objects()
         whole, true_area = _summed(true_of, self._whole), _summed(true_of, self._true_area)
         predicted_area = _summed(predicted_of, self._predicted_area)
-        pieces = np.concatenate(self._shared, axis=1) if self._shared else np.zeros((3, 0), dtype=np.int64)
+        none = np.zeros((3, 0), dtype=np.int64)
+        pieces = np.concatenate([none, *self._shared], axis=1)
         true_hit, predicted_hit = _matched_pairs(true_of[pieces[0]], predicted_of[pieces[1]], pieces[2], true_area,
                                                  predicted_area, self._min_iou)
         counted = 2 * true_area > whole
@@ -91,7 +104,9 @@ class ObjectMatcher:
         found = np.zeros(len(whole), dtype=np.bool_)
         found[true_hit] = True
         predicted_n = len(predicted_area) - 1
-        return ObjectMatch(found[counted], predicted_n, int(predicted_n - np.unique(predicted_hit).size))
+        block = _main_block(true_of, np.concatenate([none, *self._blocks], axis=1), len(whole))
+        return ObjectMatch(found[counted], block[counted], predicted_n,
+                           int(predicted_n - np.unique(predicted_hit).size))
 
 
 class _Areas:
@@ -131,6 +146,17 @@ def _summed(object_of: AnyArray, pieces: list[CountArray]) -> CountArray:
     sums: CountArray = np.zeros(int(object_of.max()) + 1, dtype=np.int64)
     np.add.at(sums, object_of[1:], np.concatenate([np.zeros(0, dtype=np.int64), *pieces]))
     return sums
+
+
+def _main_block(object_of: AnyArray, pieces: CountArray, objects: int) -> CountArray:
+    """The block with most pixels of each object, from rows piece, block, pixels; 0 for objects without any."""
+    pairs, place = np.unique(np.stack([object_of[pieces[0]], pieces[1]]), axis=1, return_inverse=True)
+    pixels = np.zeros(pairs.shape[1], dtype=np.int64)
+    np.add.at(pixels, place.ravel(), pieces[2])
+    order = np.lexsort((-pairs[1], pixels, pairs[0]))  # the last of each object is the one
+    result: CountArray = np.zeros(objects, dtype=np.int64)
+    result[pairs[0][order]] = pairs[1][order]
+    return result
 
 
 def _matched_pairs(true: AnyArray, predicted: AnyArray, pixels: AnyArray, true_area: CountArray,

@@ -23,6 +23,9 @@ _CHUNK = 64
 #: Attempts that are judged class by class to find out which class is to blame.
 _BLAME_ATTEMPTS = 2000
 
+#: Attempts in which the buffer's loss is looked up for a message.
+_LOSS_ATTEMPTS = 256
+
 
 @dataclass(frozen=True)
 class Assignment:
@@ -78,16 +81,37 @@ def find_assignment(support: Support, place: npt.NDArray[np.intp], params: Split
     return None
 
 
-def support_rates(support: Support, place: npt.NDArray[np.intp], params: SplitParams,
-                  seed: int) -> npt.NDArray[np.float64]:
-    """Share of the draws (at most 2000 of them) in which each class is supported in every part, K."""
-    attempts = min(params.attempts, _BLAME_ATTEMPTS)
-    hits = np.zeros(support.pixels.shape[1])
-    for _, folds in _draws(place, params, seed, attempts):
+@dataclass(frozen=True)
+class Rates:
+    """Over some draws, by class, K: the share in which every part has enough pixels, and enough objects too.
+
+    `before` and `after` are train's pixels before the buffer and after it, in the draw that leaves most after it.
+    """
+
+    pixels: npt.NDArray[np.float64]
+    both: npt.NDArray[np.float64]
+    before: npt.NDArray[np.int64]
+    after: npt.NDArray[np.int64]
+
+
+def support_rates(support: Support, place: npt.NDArray[np.intp], params: SplitParams, seed: int) -> Rates:
+    """How often each class is supported in every part, over at most 2000 draws."""
+    attempts, classes = min(params.attempts, _BLAME_ATTEMPTS), support.pixels.shape[1]
+    pixels, both = np.zeros(classes), np.zeros(classes)
+    before, after = np.zeros(classes, dtype=np.int64), np.full(classes, -1, dtype=np.int64)
+    for first, folds in _draws(place, params, seed, attempts):
         enough = _enough_pixels(support, folds, params)
-        for i in np.flatnonzero(enough.any(axis=1)):
-            hits += enough[i] & _supported(support, folds[i], params)
-    return hits / attempts
+        pixels += enough.sum(axis=0)
+        for i, fold in enumerate(folds):
+            if enough[i].any():
+                both += enough[i] & _supported(support, fold, params)
+            if first + i >= _LOSS_ATTEMPTS:
+                continue
+            part = part_of_fold(fold, params.val_fold)
+            left = support.train_pixels(part)
+            more = left > after
+            after[more], before[more] = left[more], support.pixels[part == 0].sum(axis=0)[more]
+    return Rates(pixels / attempts, both / attempts, before, after)
 
 
 def _draws(place: npt.NDArray[np.intp], params: SplitParams, seed: int,
@@ -106,14 +130,17 @@ def _val_folds(params: SplitParams) -> range:
 def _enough_pixels(support: Support, folds: UInt8Array, params: SplitParams) -> BoolArray:
     """Has each class enough pixels in every part of each draw (AB), AK?
 
-    In train only those pixels count that no buffer reaches.
+    In train only those pixels count that the buffer leaves. Most draws are accepted by the pixels that no buffer could
+    ever reach, or refused by all; what remains is only counted for the others.
     """
     enough = np.ones((len(folds), support.pixels.shape[1]), dtype=bool)
     for val_fold in _val_folds(params):
         part = part_of_fold(folds, val_fold)
         for p in range(len(PARTS)):
-            counts = (part == p).astype(np.float64) @ (support.core if p == 0 else support.pixels)  # exact and fast
-            enough &= counts >= params.min_pixels
+            enough &= (part == p).astype(np.float64) @ support.pixels >= params.min_pixels  # exact and fast
+        safe = (part == 0).astype(np.float64) @ support.core >= params.min_pixels
+        for i in np.flatnonzero((enough & ~safe).any(axis=1)):
+            enough[i] &= safe[i] | (support.train_pixels(part[i]) >= params.min_pixels)
     return enough
 
 
@@ -124,6 +151,6 @@ def _supported(support: Support, fold: UInt8Array, params: SplitParams) -> BoolA
         part = part_of_fold(fold, val_fold)
         single = np.stack([support.single[part == p].sum(axis=0) for p in range(len(PARTS))])
         if not (enough & (single.min(axis=0) < params.min_objects)).any():
-            continue  # objects in several blocks are costly to count
+            continue  # objects in several zones are costly to count
         enough &= (support.objects_by_part(part, params.min_pixels) >= params.min_objects).all(axis=0)
     return enough

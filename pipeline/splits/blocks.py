@@ -1,8 +1,9 @@
 """Square blocks of ground: which pixels form one, and which blocks of different scenes are one place.
 
-A block is `block_size_m` on a side on the ground, in whole pixels, counted from the scene's upper left
-corner. What remains at the right and lower edge forms smaller blocks. Ground without a valid pixel is no
-block (id 0).
+A block is `block_size_m` on a side on the ground, in whole pixels, counted from multiples of its side in CRS
+coordinates (see `lattice`), so that scenes in one CRS which show the same ground have their blocks in common, whatever
+their corners. At a scene's edges there are smaller blocks; pieces of less than a quarter join their neighbour. Ground
+without a valid pixel is no block (id 0).
 """
 
 from collections.abc import Iterator
@@ -14,19 +15,17 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from shapely import STRtree, area, intersection
+from shapely import STRtree, area, intersection, length
 from shapely.geometry import Polygon
 
 from pipeline.geo.grid import Grid
 from pipeline.geo.windows import row_bands
 from pipeline.scenes.store import Scene, SceneStore
-from pipeline.types import AnyArray, BoolArray, Window
+from pipeline.splits.lattice import SceneLattice, lay_lattices
+from pipeline.types import AnyArray, Window
 
 #: Pixels worked on at a time.
 BAND_PIXELS = 4_000_000
-
-#: Blocks of two scenes that share less than this part of the smaller one only touch.
-_TOUCH = 1e-3
 
 
 @dataclass(frozen=True)
@@ -35,44 +34,39 @@ class SceneBlocks:
 
     scene_id: str
     grid: Grid
-    height_px: int
-    width_px: int
+    lattice: SceneLattice
     ids: npt.NDArray[np.int32]
+
+    @property
+    def height_px(self) -> int:
+        """Rows of a block that no edge of the scene cuts."""
+        return self.lattice.height_px
+
+    @property
+    def width_px(self) -> int:
+        """Columns of a block that no edge of the scene cuts."""
+        return self.lattice.width_px
 
     def ids_in(self, window: Window) -> npt.NDArray[np.int32]:
         """Block id of every pixel of a window inside the scene, int32 HW."""
-        rows = np.arange(window.row, window.row + window.height) // self.height_px
-        cols = np.arange(window.col, window.col + window.width) // self.width_px
+        rows = self.lattice.rows.pieces(window.row, window.height)
+        cols = self.lattice.cols.pieces(window.col, window.width)
         ids: npt.NDArray[np.int32] = self.ids[np.ix_(rows, cols)]
         return ids
 
-    def core(self, window: Window, buffer_m: float, alone: bool = True) -> BoolArray:
-        """Pixels of a window farther than `buffer_m` from every other block, bool HW.
-
-        Unless the scene is `alone`, blocks of other scenes may lie beyond its edges.
-        """
-        pixel_width, pixel_height = self.grid.ground_pixel_m
-        rows = np.arange(window.row, window.row + window.height)
-        cols = np.arange(window.col, window.col + window.width)
-        far_rows = _far(rows, self.height_px, self.grid.height, pixel_height, buffer_m, alone)
-        far_cols = _far(cols, self.width_px, self.grid.width, pixel_width, buffer_m, alone)
-        return np.logical_and(far_rows[:, None], far_cols)
-
     def windows(self) -> Iterator[tuple[int, Window]]:
         """Block id and extent of every block, in the order of ids."""
+        rows, cols = self.lattice.rows.edges, self.lattice.cols.edges
         for r, c in np.argwhere(self.ids > 0):
-            row, col = int(r) * self.height_px, int(c) * self.width_px
-            yield int(self.ids[r, c]), Window(row, col, min(self.height_px, self.grid.height - row),
-                                              min(self.width_px, self.grid.width - col))
+            yield int(self.ids[r, c]), Window(int(rows[r]), int(cols[c]), int(rows[r + 1] - rows[r]),
+                                              int(cols[c + 1] - cols[c]))
 
-
-def _far(positions: AnyArray, size: int, length: int, pixel_m: float, buffer_m: float, alone: bool) -> BoolArray:
-    """Along one axis: is the nearest pixel (centre to centre) of both neighbour blocks beyond the buffer?"""
-    first = positions // size * size
-    last = np.minimum(first + size, length)
-    before = (alone & (first == 0)) | ((positions - first + 1) * pixel_m > buffer_m)
-    after = (alone & (last == length)) | ((last - positions) * pixel_m > buffer_m)
-    return np.asarray(before & after, dtype=bool)
+    def cells(self) -> tuple[AnyArray, AnyArray]:
+        """Pairs of a block id and a cell (row, column) of the lattice it lies in, N and N2."""
+        (row_piece, row_cell), (col_piece, col_cell) = self.lattice.rows.links(), self.lattice.cols.links()
+        ids = self.ids[np.ix_(row_piece, col_piece)]
+        r, c = np.nonzero(ids)
+        return ids[r, c], np.stack([row_cell[r], col_cell[c]], axis=1)
 
 
 @dataclass(frozen=True)
@@ -110,21 +104,46 @@ class Blocks:
     def places(self) -> npt.NDArray[np.intp]:
         """Place of each block (index = id - 1): blocks of different scenes that share ground are one place.
 
-        Dates of one footprint share places; scenes that overlap with an offset tie blocks together in chains.
+        In one CRS these are the blocks of one cell of the shared lattice. Where a scene's pixels lie askew of the
+        lattice, its blocks reach over their cells by up to half a pixel: that sliver of ground, seen in two scenes,
+        may lie in two parts unless `buffer_m` is as wide. Scenes in different CRSs (or turned against each other)
+        have no lattice in common: their blocks tie each other together in chains where they share more than a strip
+        of a pixel's width.
         """
         if len(self.scenes) == 1:
             return np.arange(self.count)
-        frame = self.frame()
-        shapes, scene = frame.geometry.to_numpy(), frame["scene"].to_numpy()
-        a, b = STRtree(shapes).query(shapes, predicate="intersects")
-        other = (a < b) & (scene[a] != scene[b])
-        a, b = a[other], b[other]
-        smaller = np.minimum(area(shapes[a]), area(shapes[b]))
-        shared = area(intersection(shapes[a], shapes[b])) > _TOUCH * smaller
-        a, b = a[shared], b[shared]
-        links = coo_array((np.ones(len(a)), (a, b)), shape=(self.count, self.count))
+        ties = [self._cell_ties(), self.foreign_ties()]
+        a, b = np.concatenate(ties, axis=1)
+        nodes = int(max(self.count, b.max(initial=-1) + 1))
+        links = coo_array((np.ones(len(a)), (a, b)), shape=(nodes, nodes))
         _, place = connected_components(links, directed=False)
-        return np.asarray(place, dtype=np.intp)
+        return np.asarray(place[:self.count], dtype=np.intp)
+
+    def _cell_ties(self) -> npt.NDArray[np.int64]:
+        """Ties between blocks (index = id - 1) and the cells they lie in, which are numbered from `count` on, 2N."""
+        block, cell = [], []
+        for scene in self.scenes:
+            ids, cells = scene.cells()
+            block.append(ids - 1)
+            cell.append(np.column_stack([np.full(len(ids), scene.lattice.cluster), cells]))
+        _, number = np.unique(np.concatenate(cell), axis=0, return_inverse=True)
+        return np.stack([np.concatenate(block), number.ravel() + self.count]).astype(np.int64)
+
+    def foreign_ties(self) -> npt.NDArray[np.int64]:
+        """Pairs of blocks (index = id - 1) of scenes without a common lattice that share ground, 2N."""
+        cluster = np.array([s.lattice.cluster for s in self.scenes])[self.scene_of_block]
+        if np.unique(cluster).size < 2:
+            return np.zeros((2, 0), dtype=np.int64)
+        shapes = self.frame().geometry.to_numpy()
+        pixels = np.array([w.height * w.width for s in self.scenes for _, w in s.windows()])
+        a, b = STRtree(shapes).query(shapes, predicate="intersects")
+        other = (a < b) & (cluster[a] != cluster[b])
+        a, b = a[other], b[other]
+        shared, size = intersection(shapes[a], shapes[b]), area(shapes)
+        pixel = np.sqrt(size / pixels)  # in the frame's unit
+        width = 2 * area(shared) / np.maximum(length(shared), np.finfo(float).tiny)  # of a long strip
+        tied = (width > np.maximum(pixel[a], pixel[b])) | (area(shared) > 0.5 * np.minimum(size[a], size[b]))
+        return np.stack([a[tied], b[tied]]).astype(np.int64)
 
 
 def _outline(grid: Grid, window: Window) -> Polygon:
@@ -146,23 +165,20 @@ def lay_blocks(store: SceneStore, block_size_m: float) -> Blocks:
         SceneError: a scene has no CRS, so that metres mean nothing.
     """
     laid, count = [], 0
-    for scene in store:
-        blocks = _lay_scene(scene, block_size_m, count)
+    lattices = lay_lattices([scene.grid for scene in store], block_size_m)
+    for scene, lattice in zip(store, lattices, strict=True):
+        blocks = _lay_scene(scene, lattice, count)
         count += int(np.count_nonzero(blocks.ids))
         laid.append(blocks)
     return Blocks(tuple(laid), count)
 
 
-def _lay_scene(scene: Scene, block_size_m: float, before: int) -> SceneBlocks:
+def _lay_scene(scene: Scene, lattice: SceneLattice, before: int) -> SceneBlocks:
     grid = scene.grid
-    pixel_width, pixel_height = grid.ground_pixel_m
-    height = max(1, round(block_size_m / pixel_height))
-    width = max(1, round(block_size_m / pixel_width))
-    used = np.zeros((-(-grid.height // height), -(-grid.width // width)), dtype=bool)
-    starts = np.arange(0, grid.width, width)
+    used = np.zeros((len(lattice.rows.edges) - 1, len(lattice.cols.edges) - 1), dtype=bool)
     for band in bands_of(grid):
-        any_valid = np.logical_or.reduceat(scene.valid[band.slices] > 0, starts, axis=1)
-        np.logical_or.at(used, np.arange(band.row, band.row + band.height) // height, any_valid)
+        any_valid = np.logical_or.reduceat(scene.valid[band.slices] > 0, lattice.cols.edges[:-1], axis=1)
+        np.logical_or.at(used, lattice.rows.pieces(band.row, band.height), any_valid)
     ids = np.zeros(used.shape, dtype=np.int32)
     ids[used] = before + 1 + np.arange(np.count_nonzero(used))
-    return SceneBlocks(scene.id, grid, height, width, ids)
+    return SceneBlocks(scene.id, grid, lattice, ids)

@@ -2,11 +2,13 @@
 
 Distances run from pixel centre to pixel centre in metres on the ground. Held-out ground of another scene is looked up
 on this scene's own pixels, also beyond its edges; where the two grids do not coincide, that shifts it by up to a
-pixel's diagonal, which is taken off the distance, so that the buffer is never narrower than declared.
+pixel's diagonal, which is taken off the distance. Pixels count as small as the smallest of the scene are on the ground
+(in degrees, or over a tall scene, they vary). So the buffer is never narrower than declared.
 """
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,7 @@ from scipy.ndimage import distance_transform_edt
 from pipeline.geo.grid import Grid
 from pipeline.geo.raster_io import create
 from pipeline.geo.windows import row_bands
+from pipeline.splits.pixel_size import least_pixel_m, most_pixel_m
 from pipeline.splits.split import GROUND_HELD_BACK, GROUND_OUTSIDE, GROUND_TRAINS, Part, Split
 from pipeline.types import BoolArray, UInt8Array, Window
 
@@ -59,12 +62,10 @@ def distances(split: Split, scene_id: str, grids: Grids, parts: Sequence[Part],
     Pixels of the parts themselves, and pixels on such ground of another scene, are at distance 0.
     """
     own = dict(grids)[scene_id]
-    pixel_width, pixel_height = own.ground_pixel_m
-    rows, cols = math.ceil(reach_m / pixel_height) + 1, math.ceil(reach_m / pixel_width) + 1
-    others = [(id_, grid) for id_, grid in grids if id_ != scene_id and _near(own, grid, rows, cols)]
-    aligned = [(id_, grid) for id_, grid in others if _slack(own, grid) == 0]
-    askew = [(id_, grid) for id_, grid in others if _slack(own, grid) > 0]
-    slack = max((_slack(own, grid) for _, grid in askew), default=0.0)
+    near = neighbours(scene_id, grids, reach_m)
+    slack = max((slack_m(own, grid) for _, grid in near.askew), default=0.0)
+    rows, cols = _margins(own, reach_m + slack)
+    others = bool(near.aligned or near.askew)
     side = cols if others else 0
     for window in row_bands(own.height, own.width, max(rows, _BAND_PIXELS // own.width, 1)):
         top, bottom = window.row - rows, window.row + window.height + rows
@@ -73,11 +74,11 @@ def distances(split: Split, scene_id: str, grids: Grids, parts: Sequence[Part],
         padded = Window(top, -side, bottom - top, own.width + 2 * side)
         inner = (slice(window.row - top, window.row - top + window.height), slice(side, side + own.width))
         seen = _shown(split, scene_id, own, padded, parts, (0, 0))
-        for id_, grid in aligned:
+        for id_, grid in near.aligned:
             seen |= _shown(split, id_, grid, padded, parts, _offset(own, grid))
         measured = _measured(seen, own, reach_m)[inner]
-        if askew:
-            foreign = np.logical_or.reduce([_looked_up(split, i, grid, own, padded, parts) for i, grid in askew])
+        if near.askew:
+            foreign = np.logical_or.reduce([_looked_up(split, i, grid, own, padded, parts) for i, grid in near.askew])
             far = _measured(foreign, own, reach_m + slack)[inner]
             measured = np.minimum(measured, np.where(far > 0, np.maximum(far - slack, 1e-9), 0))
         yield window, np.where(measured <= reach_m, measured, np.inf)
@@ -86,7 +87,7 @@ def distances(split: Split, scene_id: str, grids: Grids, parts: Sequence[Part],
 def _measured(seen: BoolArray, grid: Grid, reach_m: float) -> Distances:
     if reach_m <= 0 or not seen.any():
         return np.where(seen, 0.0, np.inf)
-    pixel_width, pixel_height = grid.ground_pixel_m
+    pixel_width, pixel_height = least_pixel_m(grid)
     result: Distances = distance_transform_edt(~seen, sampling=(pixel_height, pixel_width))
     return result
 
@@ -112,7 +113,7 @@ def _shown(split: Split, scene_id: str, grid: Grid, window: Window, parts: Seque
 def _looked_up(split: Split, other_id: str, other: Grid, own: Grid, window: Window,
                parts: Sequence[Part]) -> BoolArray:
     """Pixels of a window of `own` (which may reach off it) whose centre lies on ground of `parts` of another scene."""
-    row, col = _pixels_of(other, own, window)
+    row, col = pixels_of(other, own, window)
     inside = (row >= 0) & (row < other.height) & (col >= 0) & (col < other.width)
     seen = np.zeros(inside.shape, dtype=bool)
     if inside.any():
@@ -120,15 +121,15 @@ def _looked_up(split: Split, other_id: str, other: Grid, own: Grid, window: Wind
     return seen
 
 
-def _pixels_of(other: Grid, own: Grid, window: Window) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def pixels_of(other: Grid, own: Grid, window: Window) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Row and column in `other` of every pixel centre of a window of `own`; -1 where there is no such place."""
     cols, rows = np.meshgrid(np.arange(window.col, window.col + window.width) + 0.5,
                              np.arange(window.row, window.row + window.height) + 0.5)
-    row, col, known = _seen_from(other, own, rows, cols)
+    row, col, known = seen_from(other, own, rows, cols)
     return (np.where(known, np.floor(row), -1).astype(np.int64), np.where(known, np.floor(col), -1).astype(np.int64))
 
 
-def _seen_from(other: Grid, own: Grid, row: Distances, col: Distances) -> tuple[Distances, Distances, BoolArray]:
+def seen_from(other: Grid, own: Grid, row: Distances, col: Distances) -> tuple[Distances, Distances, BoolArray]:
     """Fractional rows and columns of `own` as rows and columns of `other`, and where there is such a place."""
     t, back = own.transform, ~other.transform
     x, y = t.a * col + t.b * row + t.c, t.d * col + t.e * row + t.f
@@ -141,7 +142,7 @@ def _seen_from(other: Grid, own: Grid, row: Distances, col: Distances) -> tuple[
 
 def _near(own: Grid, other: Grid, margin_rows: int, margin_cols: int) -> bool:
     """May another scene reach into this one widened by the margins? Its outline is looked up in this grid."""
-    top, bottom, left, right = _extent(own, other)
+    top, bottom, left, right = extent(own, other)
     if not math.isfinite(top):
         return False
     slack = 2 + 0.01 * (max(bottom - top, right - left) if own.crs_wkt != other.crs_wkt else 0)  # edges bend
@@ -149,24 +150,44 @@ def _near(own: Grid, other: Grid, margin_rows: int, margin_cols: int) -> bool:
             and right > -margin_cols - slack and left < own.width + margin_cols + slack)
 
 
-def may_reach_in(scene_id: str, grids: Grids, reach_m: float) -> bool:
-    """May another scene show ground beyond this scene's edges, but within `reach_m` of it?"""
+@dataclass(frozen=True)
+class Neighbours:
+    """Scenes that may show ground within a reach of a scene: with pixels that coincide with its own, and without.
+
+    `inside_only`: none of them shows ground beyond the scene's edges.
+    """
+
+    aligned: tuple[tuple[str, Grid], ...]
+    askew: tuple[tuple[str, Grid], ...]
+    inside_only: bool
+
+
+def neighbours(scene_id: str, grids: Grids, reach_m: float) -> Neighbours:
+    """Which other scenes may show ground of a scene, or within `reach_m` of it."""
     own = dict(grids)[scene_id]
-    rows, cols = (math.ceil(reach_m / m) + 1 for m in own.ground_pixel_m[::-1])
-    for id_, other in grids:
-        if id_ != scene_id and _near(own, other, rows, cols):
-            top, bottom, left, right = _extent(own, other)
-            if min(top, left, own.height - bottom, own.width - right) < -1:
-                return True
-    return False
+    rows, cols = _margins(own, reach_m)
+    near = [(id_, grid) for id_, grid in grids if id_ != scene_id and _near(own, grid, rows, cols)]
+    inside = True
+    for _, grid in near:
+        top, bottom, left, right = extent(own, grid)
+        inside &= min(top, left, own.height - bottom, own.width - right) >= -1
+    aligned = [slack_m(own, grid) == 0 for _, grid in near]
+    return Neighbours(tuple(n for n, a in zip(near, aligned, strict=True) if a),
+                      tuple(n for n, a in zip(near, aligned, strict=True) if not a), inside)
 
 
-def _extent(own: Grid, other: Grid) -> tuple[float, float, float, float]:
+def _margins(grid: Grid, reach_m: float) -> tuple[int, int]:
+    """Rows and columns that hold everything within a reach of a pixel."""
+    width_m, height_m = least_pixel_m(grid)
+    return math.ceil(reach_m / height_m) + 1, math.ceil(reach_m / width_m) + 1
+
+
+def extent(own: Grid, other: Grid) -> tuple[float, float, float, float]:
     """Top, bottom, left and right of another scene's outline in this grid's pixels; far off where it has no place."""
     edge = np.linspace(0, 1, 65)
     u = np.concatenate([edge, edge, 0 * edge, 0 * edge + 1]) * other.width
     v = np.concatenate([0 * edge, 0 * edge + 1, edge, edge]) * other.height
-    row, col, known = _seen_from(own, other, v, u)
+    row, col, known = seen_from(own, other, v, u)
     if not known.any():
         return -math.inf, -math.inf, -math.inf, -math.inf
     row, col = row[known], col[known]
@@ -179,10 +200,10 @@ def _offset(own: Grid, other: Grid) -> tuple[int, int]:
     return round(row), round(col)
 
 
-def _slack(own: Grid, other: Grid) -> float:
+def slack_m(own: Grid, other: Grid) -> float:
     """By how many metres looking up may shift ground: 0 where pixels coincide, else the larger diagonal."""
     a, b = own.transform, other.transform
     shift = ~a @ (b.c, b.f)
     same = (own.crs_wkt == other.crs_wkt and np.allclose((a.a, a.b, a.d, a.e), (b.a, b.b, b.d, b.e), rtol=1e-9)
             and all(abs(s - round(s)) < 1e-3 for s in shift))
-    return 0.0 if same else max(math.hypot(*own.ground_pixel_m), math.hypot(*other.ground_pixel_m))
+    return 0.0 if same else max(math.hypot(*most_pixel_m(own)), math.hypot(*most_pixel_m(other)))

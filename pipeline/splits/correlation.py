@@ -45,7 +45,8 @@ class Correlation:
     """What was measured.
 
     Attributes:
-        range_m: correlation range in metres; None where there is no sill, or nothing could be measured.
+        range_m: correlation range in metres; 0 where there is none beyond a pixel, None where there is no sill or
+            nothing could be measured.
         error_m: its standard error by the jackknife (Efron & Tibshirani 1993, ch. 11); None where a range is missing.
         why: what happened, for people.
         reach_m: half the extent of the largest scene: a range beyond it is "no sill".
@@ -110,6 +111,8 @@ def measure(store: SceneStore, seed: int) -> Correlation:
     if fitted.range_m > reach_m:
         return Correlation(None, "no sill: semivariance still rises at half the scene's extent", reach_m, len(sample),
                            measured, fitted)
+    if fitted.range_m == 0:
+        return Correlation(0.0, "residuals show no correlation beyond a pixel", reach_m, len(sample), measured, fitted)
     groups = anchor[first] % _GROUPS, anchor[second] % _GROUPS
     without = [fit(empirical(lag[kept], difference[kept], edges), (fitted.model,))
                for kept in ((groups[0] != g) & (groups[1] != g) for g in range(_GROUPS))]
@@ -177,13 +180,13 @@ def with_block_size(params: SplitParams, correlation: Correlation, store: SceneS
     """The rules with a number as block size: for `auto`, the range in whole pixels; warns of shorter blocks.
 
     Raises:
-        SplitError: `auto`, but there is no range.
+        SplitError: `auto`, but there is no range, or one of 0.
     """
     if params.block_size_m == "auto":
-        if correlation.range_m is None:
-            raise SplitError("spatial_split.block_size_m: auto must find a correlation range of the residuals "
-                             f"within half the scene ({correlation.reach_m:.0f} m): {correlation.why}; give a number "
-                             "of metres")
+        if not correlation.range_m:
+            raise SplitError("spatial_split.block_size_m: auto must find a correlation range of the residuals beyond a "
+                             f"pixel and within half the scene ({correlation.reach_m:.0f} m): {correlation.why}; give "
+                             "a number of metres")
         return params.model_copy(update={"block_size_m": _whole_pixels(params, correlation.range_m, store)})
     if correlation.range_m is None and correlation.why.startswith("no sill"):
         warnings.warn("spatial_split.block_size_m should be longer than the correlation range of a pixel model's "

@@ -1,15 +1,13 @@
 """The same picture in train and in a held-out part, which georeferencing does not reveal: a scene given twice, say.
 
-Windows lie on a lattice and, so that copies shifted by any number of pixels are met too, around the brightest pixel of
-each lattice cell (winnowing after Schleimer, Wilkerson & Aiken 2003, in two dimensions). A window lies in one part and
-is valid throughout. Each held-out window is compared with every train window by a thumbnail of 8 x 8 cells,
-standardised to mean 0 and length 1; the most alike is then compared in detail: the correlation of the differences
-between neighbouring pixels, over all bands. Windows without detail (still water, nodata) are left out.
+Windows of half a block or less are laid around landmarks, so that copies shifted by any number of pixels are met (see
+`pipeline.splits.landmarks`). A window lies in one part, is valid throughout and has texture: still water and nodata
+are left out. Each held-out window is compared with every train window by signature; the most alike is then compared in
+detail: the correlation of the differences between neighbouring pixels, band by band, of which the lowest counts.
 
-Shape legend: N windows, S side of a window, B bands, D numbers of a thumbnail.
+Shape legend: N windows, S side of a window, B bands.
 """
 
-import math
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numpy.lib.stride_tricks import sliding_window_view
 
 from pipeline.errors import IntegrityError
 from pipeline.fanout import fan_out
@@ -25,32 +22,46 @@ from pipeline.params.spatial_split import SplitParams
 from pipeline.scenes.store import Scene, SceneStore
 from pipeline.seeding import generator
 from pipeline.splits.buffer import HELD_OUT
+from pipeline.splits.landmarks import (
+    CELLS,
+    TEXTURE,
+    Strip,
+    Vector,
+    band_weights,
+    landmarks,
+    share_inside,
+    signatures,
+    strips,
+)
 from pipeline.splits.split import Part, Split
-from pipeline.types import AnyArray, BoolArray, FloatArray, UInt8Array
+from pipeline.types import AnyArray, FloatArray, UInt8Array
 
-#: Largest and least side of a window in pixels, and cells along the side of a thumbnail.
-_SIDE, _LEAST_SIDE, _THUMBNAIL = 32, 16, 8
+#: Largest side of a window in pixels; the least is CELLS.
+_SIDE = 32
 
-#: Held-out windows that are looked at in all; more are sampled.
-_HELD_OUT_WINDOWS = 8000
+#: Held-out windows that are looked at in all, about; more are sampled. Train windows compared with them in one go.
+_HELD_OUT_WINDOWS, _AT_ONCE = 8000, 1024
 
-#: Thumbnails less alike than this are not compared in detail.
-_ALIKE = 0.95
+#: Signatures less alike than this are not compared in detail.
+_ALIKE = 0.9
 
 #: From this correlation of detail on, pictures are the same but for gain, offset and rounding.
 _SAME = 0.99999
 
-#: Share of a window's neighbouring pixels that must differ for it to have detail.
-_DETAIL = 0.25
+#: Differences count up to this many times their third quartile, so that a bright spot or an edge does not decide.
+_CLIP = 3.0
+
+#: A band has detail if its differences deviate by more than so many roundings of float32.
+_ROUNDING = 4 * 2.0**-23
 
 
 @dataclass(frozen=True)
 class _Windows:
-    """Windows of one scene: upper left corners, thumbnails ND, and the fold they lie in."""
+    """Windows of one scene: upper left corners, signatures, and the fold they lie in."""
 
     row: npt.NDArray[np.intp]
     col: npt.NDArray[np.intp]
-    thumbnail: FloatArray
+    signature: FloatArray
     fold: UInt8Array
 
 
@@ -76,17 +87,24 @@ class Pair:
 
 @dataclass(frozen=True)
 class Duplicates:
-    """What was looked at and found; `pairs` come with the highest correlation first."""
+    """What was looked at and found; `pairs` come with the highest correlation first.
+
+    `textured_blocks` are held-out blocks with texture on a quarter of their ground; `examined_blocks` those of them
+    that have a window.
+    """
 
     side_px: int
     held_out_windows: int
     train_windows: int
+    textured_blocks: int
+    examined_blocks: int
     pairs: tuple[Pair, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data; at most 20 pairs are listed."""
         return {"window_px": self.side_px, "held_out_windows": self.held_out_windows,
-                "train_windows": self.train_windows, "same": sum(p.same for p in self.pairs),
+                "train_windows": self.train_windows, "textured_blocks": self.textured_blocks,
+                "examined_blocks": self.examined_blocks, "same": sum(p.same for p in self.pairs),
                 "near": sum(not p.same for p in self.pairs),
                 "pairs": [{"held_out": list(p.held_out), "part": p.part, "train": list(p.train),
                            "correlation": round(p.correlation, 4)} for p in self.pairs[:20]]}
@@ -106,53 +124,92 @@ class Duplicates:
             warnings.warn(f"{len(self.pairs)} of {self.held_out_windows} held-out windows look (nearly) like train "
                           f"windows, first {self.pairs[0]} (correlation {self.pairs[0].correlation:.4f}); see "
                           "near_duplicates in certificate.json", stacklevel=2)
+        if 2 * self.examined_blocks < self.textured_blocks:
+            warnings.warn("spatial_split looks for the same picture in train and held-out ground, but only "
+                          f"{self.examined_blocks} of {self.textured_blocks} held-out blocks with texture could be "
+                          f"examined: blocks of {params.block_m:g} m leave little room for windows of "
+                          f"{max(self.side_px, CELLS)} px; make blocks longer, or see yourself that no scene is given "
+                          "twice", stacklevel=2)
 
 
 @dataclass(frozen=True)
 class _Job:
     split: Split
     scene: Scene
+    weights: Vector
     side: int
-    share: float
+    #: Pixels that landmarks are apart.
+    distance: int
+    block_m: float
     seed: int
+    #: Share of the held-out windows that is kept.
+    share: float
 
 
 def find_duplicates(split: Split, store: SceneStore, params: SplitParams, seed: int) -> Duplicates:
     """Compare a written split's held-out windows with its train windows, scene by scene of the latter."""
     block_px = min(min(params.block_m / m for m in scene.grid.ground_pixel_m) for scene in store)
-    side = min(_SIDE, int(block_px + 0.5)) // _THUMBNAIL * _THUMBNAIL
-    if side < _LEAST_SIDE:
-        return Duplicates(side, 0, 0, ())
-    cells = sum((s.grid.height // side) * (s.grid.width // side) for s in store)
-    share = min(1.0, math.sqrt(_HELD_OUT_WINDOWS / max(2 * cells, 1)))  # of the lattice's rows, and of windows in them
-    held = fan_out(_held_out, [_Job(split, scene, side, share, seed) for scene in store], "held-out windows")
-    thumbnails = np.concatenate([windows.thumbnail for windows in held])
-    jobs = [(_Job(split, scene, side, 1.0, seed), thumbnails) for scene in store]
-    matches = fan_out(_most_alike, jobs, "train windows")
-    pairs = _compared(split, store, held, matches, side, params.duplicate_correlation)
-    return Duplicates(side, len(thumbnails), sum(m[3] for m in matches), tuple(pairs))
+    side = min(_SIDE, max(CELLS, int(block_px / 2 + 0.5) // CELLS * CELLS))
+    # A block has room for a window at a few landmarks; noise has one in a square of this side.
+    distance = min(side // 4, max(1, int(0.35 * (block_px - side + 1) - 0.5)))
+    expected = sum(s.grid.height * s.grid.width for s in store) / (2 * distance + 1) ** 2
+    expected *= params.test_fraction + (1 - params.test_fraction) / params.folds
+    share = min(1.0, _HELD_OUT_WINDOWS / max(1.0, expected))
+    weights = band_weights(store)
+    jobs = [_Job(split, scene, weights, side, distance, params.block_m, seed, share) for scene in store]
+    held = fan_out(_held_out, jobs, "held-out windows")
+    signature = np.concatenate([windows.signature for windows, _, _ in held])
+    matches = fan_out(_most_alike, [(job, signature) for job in jobs], "train windows")
+    pairs = _compared(split, store, [windows for windows, _, _ in held], matches, side, params.duplicate_correlation)
+    return Duplicates(side, len(signature), sum(m[3] for m in matches), sum(textured for _, textured, _ in held),
+                      sum(examined for _, _, examined in held), tuple(pairs))
 
 
-def _held_out(job: _Job) -> _Windows:
-    found = list(_window_bands(job, HELD_OUT))
-    return _Windows(*(np.concatenate([getattr(w, f) for w in found]) for f in ("row", "col", "thumbnail", "fold")))
+def _held_out(job: _Job) -> tuple[_Windows, int, int]:
+    """Held-out windows of a scene (a share of them), its held-out blocks with texture, and how many have a window."""
+    width, height = job.scene.grid.ground_pixel_m
+    enough = TEXTURE * (job.block_m / width) * (job.block_m / height)
+    blocks, found = job.split.block_map(job.scene.id), [_NONE]
+    textured: dict[int, int] = {}
+    examined: set[int] = set()
+    for strip, windows in _windows(job, HELD_OUT):
+        own = slice(strip.first, strip.last)
+        fold = job.split.fold_map(job.scene.id)[own]
+        held = np.logical_or.reduce([job.split.mask(fold, part) for part in HELD_OUT]) & strip.textured[strip.rows]
+        ids = blocks[own][held]
+        if ids.size:
+            first = int(ids.min())
+            for block, pixels in enumerate(np.bincount(ids - first).tolist(), first):
+                textured[block] = textured.get(block, 0) + pixels
+        examined.update(blocks[windows.row + job.side // 2, windows.col + job.side // 2].tolist())
+        if job.share < 1:
+            kept = generator(job.seed, "duplicates", job.scene.id, strip.first).random(len(windows.row)) < job.share
+            windows = _Windows(*(getattr(windows, f)[kept] for f in _FIELDS))
+        found.append(windows)
+    known = {block for block, pixels in textured.items() if pixels >= enough}
+    joined = _Windows(*(np.concatenate([getattr(w, f) for w in found]) for f in _FIELDS))
+    return joined, len(known), len(known & examined)
+
+
+_FIELDS = ("row", "col", "signature", "fold")
+_NONE = _Windows(np.zeros(0, dtype=np.intp), np.zeros(0, dtype=np.intp), np.zeros((0, CELLS**2), dtype=np.float32),
+                 np.zeros(0, dtype=np.uint8))
 
 
 def _most_alike(given: tuple[_Job, FloatArray]) -> tuple[FloatArray, AnyArray, AnyArray, int]:
-    """For each held-out thumbnail the likeness, row and column of the most alike train window; how many there are."""
-    job, thumbnails = given
-    best, row, col = np.full(len(thumbnails), -1, np.float32), *np.zeros((2, len(thumbnails)), dtype=np.intp)
+    """For each held-out signature the likeness, row and column of the most alike train window; how many there are."""
+    job, signature = given
+    best, row, col = np.full(len(signature), -1, np.float32), *np.zeros((2, len(signature)), dtype=np.intp)
     count = 0
-    for windows in _window_bands(job, ("train",)):
+    for _, windows in _windows(job, ("train",)):
         count += len(windows.row)
-        if not len(windows.row) or not len(thumbnails):
-            continue
-        likeness = thumbnails @ windows.thumbnail.T
-        nearest = likeness.argmax(axis=1)
-        value = likeness[np.arange(len(thumbnails)), nearest]
-        better = value > best + 1e-6
-        best[better], at = value[better], nearest[better]
-        row[better], col[better] = windows.row[at], windows.col[at]
+        for start in range(0, len(windows.row) if len(signature) else 0, _AT_ONCE):
+            likeness = signature @ windows.signature[start:start + _AT_ONCE].T
+            nearest = likeness.argmax(axis=1)
+            value = likeness[np.arange(len(signature)), nearest]
+            better = value > best + 1e-6
+            best[better], at = value[better], nearest[better] + start
+            row[better], col[better] = windows.row[at], windows.col[at]
     return best, row, col, count
 
 
@@ -181,72 +238,48 @@ def _cut(scene: Scene, row: int, col: int, side: int) -> AnyArray:
 
 
 def _detail_correlation(one: AnyArray, other: AnyArray) -> float:
-    """Correlation of the differences between neighbours along rows and columns, over all bands (SSB each)."""
-    a, b = (np.concatenate([np.diff(w, axis=0).ravel(), np.diff(w, axis=1).ravel()]) for w in (one, other))
-    a, b = a - a.mean(), b - b.mean()
-    size = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / size if size > 0 else 0.0
+    """The lowest correlation of two windows' detail (SSB each) over the bands with detail; 0 where no band has any.
+
+    Bands do not outvote each other by their units, nor does one that is smooth, as elevation is, speak for the rest.
+    """
+    found = []
+    for b in range(one.shape[2]):
+        first, second = _detail(one[..., b]), _detail(other[..., b])
+        if first is not None and second is not None:
+            found.append(float(first @ second))
+        elif first is not None or second is not None:
+            return 0.0
+    return min(found, default=0.0)
 
 
-def _window_bands(job: _Job, parts: Sequence[Part]) -> Iterator[_Windows]:
-    """The windows of a scene that lie in one of the parts, lattice row by lattice row."""
-    side, scene, split = job.side, job.scene, job.split
-    empty = np.zeros(0, dtype=np.intp)
-    yield _Windows(empty, empty, np.zeros((0, _THUMBNAIL**2), dtype=np.float32), np.zeros(0, dtype=np.uint8))
-    fold_map = split.fold_map(scene.id)
-    for lattice_row in range(scene.grid.height // side):
-        rng = generator(job.seed, "duplicates", scene.id, lattice_row)
-        if rng.random() >= job.share:
-            continue
-        top = max(0, lattice_row * side - side // 2)
-        bottom = min(scene.grid.height, (lattice_row + 1) * side + side // 2)
-        fold, valid = fold_map[top:bottom], scene.valid[top:bottom] > 0
-        gray = scene.image[top:bottom, :, 0].astype(np.float32)
-        for band in range(1, len(scene.bands)):
-            gray += scene.image[top:bottom, :, band]
-        row, col = _corners(gray, lattice_row * side - top, side)
-        if job.share < 1:
-            kept = rng.random(len(row)) < job.share
-            row, col = row[kept], col[kept]
-        pure = np.logical_or.reduce([_all_inside(split.mask(fold, part) & valid, row, col, side) for part in parts])
+def _detail(window_SS: AnyArray) -> Vector | None:
+    """Differences between neighbours less the window's slope, clipped, of mean 0 and length 1; None without detail."""
+    differences = [np.diff(window_SS, axis=axis).ravel() for axis in (0, 1)]
+    detail = np.concatenate([d - np.median(d) for d in differences])
+    limit = _CLIP * np.quantile(np.abs(detail), 0.75)
+    if limit <= _CLIP * _ROUNDING * np.abs(window_SS).max():
+        return None
+    detail = detail.clip(-limit, limit)
+    detail -= detail.mean()
+    result: Vector = detail / np.linalg.norm(detail)
+    return result
+
+
+def _windows(job: _Job, parts: Sequence[Part]) -> Iterator[tuple[Strip, _Windows]]:
+    """The windows of a scene around its landmarks that lie in one of the parts and have texture, strip by strip."""
+    side, fold_map = job.side, job.split.fold_map(job.scene.id)
+    for strip in strips(job.scene, job.weights, side):
+        height, width = strip.sums.shape
+        row, col = (place - side // 2 for place in landmarks(strip, job.distance))
+        fits = (row >= 0) & (row + side <= height) & (col >= 0) & (col + side <= width)
+        row, col = row[fits], col[fits]
+        fold = fold_map[strip.top:strip.top + height]
+        pure = np.zeros(len(row), dtype=bool)
+        for part in parts:
+            inside = job.split.mask(fold, part) & strip.valid
+            here = np.flatnonzero(inside[row, col])
+            pure[here] = share_inside(inside, row[here], col[here], side) == 1
         row, col = row[pure], col[pure]
-        if len(row):
-            thumbnail, detailed = _thumbnails(sliding_window_view(gray, (side, side))[row, col])
-            row, col = row[detailed], col[detailed]
-            yield _Windows(row + top, col, thumbnail[detailed], fold[row, col])
-
-
-def _corners(gray: AnyArray, first: int, side: int) -> tuple[AnyArray, AnyArray]:
-    """Upper left corners in the band of the lattice's windows, and of those around each cell's brightest pixel."""
-    cells = gray.shape[1] // side
-    lattice_col = np.arange(cells) * side
-    finite = np.where(np.isfinite(gray), gray, -np.inf)[first:first + side, :cells * side]
-    by_cell = finite.reshape(side, cells, side).transpose(1, 0, 2).reshape(cells, -1)
-    at_row, at_col = np.divmod(by_cell.argmax(axis=1), side)
-    row, col = first + at_row - side // 2, lattice_col + at_col - side // 2
-    fits = (row >= 0) & (row + side <= gray.shape[0]) & (col >= 0) & (col + side <= gray.shape[1])
-    return (np.concatenate([np.full(cells, first), row[fits]]), np.concatenate([lattice_col, col[fits]]))
-
-
-def _all_inside(inside: BoolArray, row: AnyArray, col: AnyArray, side: int) -> BoolArray:
-    """Which windows lie inside throughout, from a summed-area table."""
-    table = np.zeros((inside.shape[0] + 1, inside.shape[1] + 1), dtype=np.int32)
-    np.cumsum(np.cumsum(inside, axis=0, dtype=np.int32), axis=1, out=table[1:, 1:])
-    within = (table[row + side, col + side] - table[row, col + side] - table[row + side, col] + table[row, col])
-    return np.asarray(within == side * side)
-
-
-def _thumbnails(pixels_NSS: AnyArray) -> tuple[FloatArray, BoolArray]:
-    """Thumbnails ND of mean 0 and length 1, and which windows have detail."""
-    count, side = len(pixels_NSS), pixels_NSS.shape[1]
-    finite = np.asarray(np.isfinite(pixels_NSS).all(axis=(1, 2)))
-    pixels = np.where(finite[:, None, None], pixels_NSS, 0)
-    cell = side // _THUMBNAIL
-    small = pixels.reshape(count, _THUMBNAIL, cell, side).sum(axis=2).reshape(count, -1, cell).sum(axis=2)
-    small = small.astype(np.float64) / cell**2
-    small -= small.mean(axis=1, keepdims=True)
-    length = np.linalg.norm(small, axis=1)
-    differs = (np.diff(pixels, axis=2) != 0).mean(axis=(1, 2)) + (np.diff(pixels, axis=1) != 0).mean(axis=(1, 2))
-    spread = np.abs(pixels).max(axis=(1, 2), initial=1e-30)
-    detailed = finite & (differs >= 2 * _DETAIL) & (length > 1e-6 * spread)
-    return (small / np.where(length > 0, length, 1)[:, None]).astype(np.float32), detailed
+        kept = share_inside(strip.textured, row, col, side) >= TEXTURE
+        row, col = row[kept], col[kept]
+        yield strip, _Windows(row + strip.top, col, signatures(strip, row, col, side), fold[row, col])

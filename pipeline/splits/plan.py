@@ -10,9 +10,9 @@ import numpy.typing as npt
 from pipeline.errors import SplitError
 from pipeline.params.spatial_split import SplitParams
 from pipeline.scenes.store import SceneStore
-from pipeline.splits.assign import find_assignment, support_rates, test_count
+from pipeline.splits.assign import Rates, find_assignment, support_rates
 from pipeline.splits.blocks import Blocks, lay_blocks
-from pipeline.splits.feasible import largest_feasible_m, least_size_m
+from pipeline.splits.refusal import Refused, refusal, refuse_places
 from pipeline.splits.support import Counts, Support, count_support
 from pipeline.types import IGNORE_INDEX, UInt8Array
 
@@ -69,13 +69,13 @@ def plan_split(store: SceneStore, params: SplitParams, seed: int) -> Plan:
     """Draw a split of the store that supports every class in train, val and test.
 
     Raises:
-        SplitError: too few blocks, a buffer that leaves nothing of a block, or a class that cannot be
-            supported and that `rare_classes` does not provide for.
+        SplitError: too few blocks, no valid or no labelled pixel, a buffer that leaves nothing of a block, or a class
+            that cannot be supported and that `rare_classes` does not provide for.
     """
     _check_settings(params)
     blocks = lay_blocks(store, params.block_m)
     place = blocks.places()
-    test_count(int(place.max(initial=-1)) + 1, params)
+    refuse_places(store, blocks, place, params)
     classes, class_map = merge_classes(store.classes, {})
     merged: dict[str, str] = {}
     pixels, support = _count(store, blocks, place, class_map, params.buffer_m)
@@ -85,7 +85,8 @@ def plan_split(store: SceneStore, params: SplitParams, seed: int) -> Plan:
         found = None if (absent & required).any() else find_assignment(support, place, params, seed, required)
         if found:
             break
-        blamed = _blame(support, place, params, seed, required)
+        rates = support_rates(support, place, params, seed)
+        blamed = _blame(rates, required)
         if params.rare_classes == "merge" and not merged:
             merged = dict(params.merge_into)
             classes, class_map = merge_classes(store.classes, merged)
@@ -94,7 +95,8 @@ def plan_split(store: SceneStore, params: SplitParams, seed: int) -> Plan:
         elif params.rare_classes == "report_only":
             required &= ~blamed
         else:
-            raise SplitError(_refusal(store, params, seed, classes, class_map, support, blamed))
+            raise SplitError(refusal(Refused(store, params, seed, classes, look_up_table(class_map), support, place,
+                                             rates, blamed)))
     if params.rare_classes == "merge" and not merged:
         warnings.warn("spatial_split.merge_into has no effect: every class is supported without merging",
                       stacklevel=2)
@@ -107,6 +109,10 @@ def _count(store: SceneStore, blocks: Blocks, place: npt.NDArray[np.intp], class
            buffer_m: float) -> tuple[Counts, Support]:
     """Labelled pixels by block and class, and the support in which ground counts once."""
     support = count_support(store, blocks, look_up_table(class_map), max(class_map) + 1, buffer_m)
+    if not support.pixels.any():
+        raise SplitError("a scene store must hold labelled pixels where its images are valid: got none in "
+                         f"{len(store.scenes)} scene{'s' * (len(store.scenes) != 1)}; check acquire's labels, what "
+                         "refine_labels dropped (its ledger), and the scenes' nodata")
     return support.pixels, support.once(place, blocks.scene_of_block)
 
 
@@ -120,39 +126,7 @@ def _check_settings(params: SplitParams) -> None:
                       f"{params.rare_classes}", stacklevel=3)
 
 
-def _blame(support: Support, place: npt.NDArray[np.intp], params: SplitParams, seed: int,
-           required: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def _blame(rates: Rates, required: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Required classes that no draw supports; where each has one, the class that the fewest draws support."""
-    rates = np.where(required, support_rates(support, place, params, seed), np.inf)
-    return np.asarray(rates == 0 if (rates == 0).any() else np.arange(len(rates)) == rates.argmin())
-
-
-def _refusal(store: SceneStore, params: SplitParams, seed: int, classes: tuple[str, ...],
-             class_map: tuple[int, ...], support: Support, blamed: npt.NDArray[np.bool_]) -> str:
-    stories = []
-    for c in np.flatnonzero(blamed):
-        pixels, blocks = int(support.pixels[:, c].sum()), int(np.count_nonzero(support.pixels[:, c]))
-        held = (f"{pixels:,} px in {_objects(int(support.objects[c]))} in "
-                f"{blocks} block{'s' * (blocks != 1)}" if pixels else "no labelled pixel at all")
-        stories.append(f"{classes[c]} ({held})")
-    noun = "classes" if len(stories) > 1 else "class"
-    return (f"{noun} {', '.join(stories)} must have at least {params.min_pixels} labelled pixels and "
-            f"{_objects(params.min_objects)} in each of train, val and test: none of {params.attempts} "
-            f"random assignments of {params.block_m:g} m blocks supports all classes"
-            f"{' with any fold as val' * (params.support_in == 'all_folds')}; "
-            f"{_remedy(store, params, seed, class_map, support)}lower "
-            "spatial_split.min_pixels, or declare rare_classes: merge (with merge_into) or report_only")
-
-
-def _remedy(store: SceneStore, params: SplitParams, seed: int, class_map: tuple[int, ...], support: Support) -> str:
-    """The largest feasible block, or that there is none."""
-    size = None
-    if (support.pixels.sum(axis=0) >= 3 * params.min_pixels).all():
-        size = largest_feasible_m(store, params, seed, look_up_table(class_map), max(class_map) + 1)
-    if size is None:
-        return f"no block size down to {least_size_m(store, params):.4g} m would do: "
-    return f"the largest feasible block is {size:g} m: set spatial_split.block_size_m to it, "
-
-
-def _objects(count: int) -> str:
-    return f"{count:,} object{'s' * (count != 1)}"
+    both = np.where(required, rates.both, np.inf)
+    return np.asarray(both == 0 if (both == 0).any() else np.arange(len(both)) == both.argmin())

@@ -42,6 +42,11 @@ def refuse(number: int) -> int:
     return number
 
 
+def refuse_late(number: int) -> int:
+    time.sleep(0 if number else 1.5)
+    raise LabelError(f"label {number} must be another")
+
+
 def touch_and_wait(file: str) -> None:
     Path(file).write_text(str(os.getpid()))
     time.sleep(600)
@@ -105,6 +110,11 @@ def test_a_warning_is_an_error_where_the_caller_says_so(way: str) -> None:
 def test_an_error_keeps_its_class_and_message(way: str) -> None:
     with pytest.raises(LabelError, match=r"^label 1 must be another: got 1; change it$"):
         fan_out(refuse, [0, 1], way)
+
+
+def test_the_error_of_the_earliest_job_is_shown_though_another_came_sooner(way: str) -> None:
+    with pytest.raises(LabelError, match="label 0 must be another"):
+        fan_out(refuse_late, [0, 1], way)
 
 
 def test_a_fan_out_within_a_job_stays_in_its_process(way: str) -> None:

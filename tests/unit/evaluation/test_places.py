@@ -1,12 +1,15 @@
 """Blocks of one place (dates of one ground) are resampled together."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import pytest
 
 from pipeline.evaluation.summary import summarise
 from pipeline.evaluation.tally import Tally
 from pipeline.metrics.confusion import Confusion
+from pipeline.metrics.objects import ObjectMatch
 from pipeline.params.evaluate import BootstrapParams
 
 PARAMS = BootstrapParams(resamples=200)
@@ -44,3 +47,27 @@ def test_two_equal_dates_have_the_interval_of_one() -> None:
     width = [accuracy["high"] - accuracy["low"] for accuracy in accuracies]
     assert width[1] < 0.9 * width[0]
     assert (two["truths"]["refined"]["places"], apart["truths"]["refined"]["places"]) == (6, 12)
+
+
+def objects_of(dates: int, place_of_block: Mapping[int, int]) -> dict[str, Any]:
+    """60 objects in as many blocks, seen on some dates: the network finds about 60 %, the baseline about 40 %."""
+    rng = np.random.default_rng(3)
+    found = {("network", 0): rng.random(60) < 0.6, ("majority", 0): rng.random(60) < 0.4}
+    block = np.concatenate([np.arange(1, 61) + 100 * date for date in range(dates)])
+    tally = Tally(("a", "b"), "refined", {"b": 1}, 0.5, place_of_block)
+    tally.matches["b"] = {m: ObjectMatch(np.tile(f, dates), block, 70, 5) for m, f in found.items()}
+    objects: dict[str, Any] = summarise(tally, "val", BootstrapParams(resamples=1000), 1, {})["objects"]["b"]
+    return objects
+
+
+def test_objects_on_several_dates_have_the_interval_of_one_date() -> None:
+    one = objects_of(1, {})
+    five = objects_of(5, {b + 100 * date: b for b in range(1, 61) for date in range(5)})
+    apart = objects_of(5, {})
+    assert (five["network"]["truth"], five["network"]["places"], apart["network"]["places"]) == (300, 60, 300)
+    for score in ("found_share", "found_share_difference_to_majority"):
+        expected = one["network"][score]
+        assert five["network"][score] == pytest.approx(expected)
+        assert expected["low"] < expected["value"] < expected["high"]
+        narrow = apart["network"][score]
+        assert narrow["high"] - narrow["low"] < 0.6 * (expected["high"] - expected["low"])

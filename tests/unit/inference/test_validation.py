@@ -102,12 +102,49 @@ def test_a_monitor_that_val_cannot_define_is_refused_unless_it_has_no_say(tiny_d
     scorer.check(TrainParams(monitor="iou:settlement", select="last"))
 
 
-def test_test_pixels_have_no_say(tiny_data):
-    clean, garbage = tiny_data("clean"), tiny_data("other")
-    fold = clean.split.fold_map("one")
-    labels = garbage.store.scenes[0].folder / "labels.tif"
-    changed = raster_io.read(labels)
-    changed[fold == 254] = 1
-    raster_io.write(labels, changed, garbage.store.scenes[0].grid, ["class"])
-    one, two = (ValScorer(d.store, d.split, PLAIN, 4, 8)(PixelRule()) for d in (clean, garbage))
+class Surroundings(torch.nn.Module):
+    """Class by the mean of the third channel in a window of 9 x 9 pixels: looks beyond a block's edge."""
+
+    def __init__(self, centres=(1000, 2200, 3400)):
+        super().__init__()
+        self.scale, self.centres = torch.nn.Parameter(torch.ones(1)), centres
+
+    def forward(self, image):
+        known = torch.isfinite(image[:, 2:3])
+        total, count = (torch.nn.functional.avg_pool2d(x, 9, 1, 4) for x in (torch.nan_to_num(image[:, 2:3]),
+                                                                             known.float()))
+        mean = (total / count.clamp(min=1e-3) * self.scale)[:, 0]
+        return torch.stack([-(mean - centre).abs() for centre in self.centres], dim=1)
+
+
+def with_test_garbage(data):
+    """Image, labels and validity of test ground replaced by noise, and nothing else."""
+    scene, rng = data.store.scenes[0], np.random.default_rng(5)
+    test = data.split.fold_map("one") == 254
+    for name, high, bands in (("image", 10_000, BANDS), ("labels", 3, ["class"]), ("valid", 2, ["valid"])):
+        changed = raster_io.read(scene.folder / f"{name}.tif")
+        changed[test] = rng.integers(0, high, changed[test].shape)
+        raster_io.write(scene.folder / f"{name}.tif", changed, scene.grid, bands)
+    return data
+
+
+@pytest.mark.parametrize(("channels", "centres"), [
+    (BANDS, (1000, 2200, 3400)), (("nir", "red", "NDVI"), (0.1, -0.4, -0.7)),
+    (("nir", "red", "glcm_contrast_red"), (1.0, 5.0, 25.0))])
+def test_test_ground_has_no_say_in_val_scores(tiny_data, channels, centres):
+    recipe = ChannelRecipe.named(BANDS, channels, TextureParams(window_px=5), 1e4)
+    clean, garbage = tiny_data("clean"), with_test_garbage(tiny_data("other"))
+    assert (clean.store.scenes[0].image != garbage.store.scenes[0].image).any()
+    one, two = (ValScorer(d.store, d.split, recipe, 8, 8)(Surroundings(centres)) for d in (clean, garbage))
     assert one == two
+    assert 0 < one["macro_iou"] < 1
+
+
+def test_train_ground_around_a_val_block_is_context(tiny_data):
+    clean, garbage = tiny_data("clean"), tiny_data("other")
+    scene = garbage.store.scenes[0]
+    image = raster_io.read(scene.folder / "image.tif")
+    image[garbage.split.mask(garbage.split.fold_map("one"), "train")] = 9000
+    raster_io.write(scene.folder / "image.tif", image, scene.grid, BANDS)
+    one, two = (ValScorer(d.store, d.split, PLAIN, 8, 8)(Surroundings()) for d in (clean, garbage))
+    assert one != two

@@ -134,10 +134,27 @@ def test_intervals_cover_the_true_value_about_as_often_as_they_say() -> None:
 
 def test_share_of_objects() -> None:
     hits = np.array([True] * 6 + [False] * 4)
-    result = share(hits, 2000, 0.95, generator(0, "objects"))
+    result = share(hits, np.arange(10), 2000, 0.95, generator(0, "objects"))
     assert result.value == pytest.approx(0.6)
     assert result.low == pytest.approx(0.3)
     assert result.high == pytest.approx(0.9)
-    nothing = share(np.zeros(10, dtype=np.int64), 100, 0.95, generator(0, "objects"))
+    nothing = share(np.zeros(10, dtype=np.int64), np.arange(10), 100, 0.95, generator(0, "objects"))
     assert (nothing.value, nothing.low, nothing.high) == (0, 0, 0)
-    assert math.isnan(share(np.zeros(0), 100, 0.95, generator(0, "objects")).value)
+    assert math.isnan(share(np.zeros(0), np.zeros(0), 100, 0.95, generator(0, "objects")).value)
+
+
+@pytest.mark.parametrize("dates", [1, 2, 5])
+def test_an_object_on_several_dates_is_one_draw(dates: int) -> None:
+    hits = generator(3, "hits").random(60) < 0.6
+    once = share(hits, np.arange(60), 2000, 0.95, generator(0, "objects"))
+    often = share(np.tile(hits, dates), np.tile(np.arange(60), dates), 2000, 0.95, generator(0, "objects"))
+    assert vars_of(often) == pytest.approx(vars_of(once))
+
+
+def test_objects_of_one_place_have_no_interval() -> None:
+    result = share(np.array([1, 0, 1, 1]), np.full(4, 8), 100, 0.95, generator(0, "objects"))
+    assert result.value == 0.75
+    assert math.isnan(result.low)
+    # A resample's share is over the objects drawn: 3 of 3, 0 of 1 or, with both places, 3 of 4.
+    uneven = share(np.array([1, 1, 1, 0]), np.array([2, 2, 2, 5]), 500, 0.95, generator(0, "objects"))
+    assert vars_of(uneven) == [0.75, 0, 1]

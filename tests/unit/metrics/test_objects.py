@@ -12,10 +12,11 @@ def picture(*rows: str) -> np.ndarray:
 
 
 def match_objects(truth: np.ndarray, predicted: np.ndarray, part: np.ndarray, visible: np.ndarray, iou: float,
-                  rows: int = 100) -> ObjectMatch:
+                  rows: int = 100, block: np.ndarray | None = None) -> ObjectMatch:
     matcher = ObjectMatcher(iou)
+    block = np.ones(truth.shape, dtype=np.int32) if block is None else block
     for row in range(0, len(truth), rows):
-        matcher.add(*(array[row:row + rows] for array in (truth, predicted, part, visible)))
+        matcher.add(*(array[row:row + rows] for array in (truth, predicted, part, visible, block)))
     return matcher.result()
 
 
@@ -102,6 +103,24 @@ def test_merge_adds_up_scenes(swap: bool) -> None:
     both = other.merge(one) if swap else one.merge(other)
     assert sorted(both.found_N.tolist()) == [False] * 3 + [True] * 3
     assert (both.predicted, both.false) == (3, 0)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5])
+def test_an_object_lies_in_the_block_with_most_of_its_pixels_in_the_part(rows: int) -> None:
+    truth = picture("###..###",
+                    "###..#..",
+                    "........",
+                    "...##...",
+                    "...##...")
+    block = np.array([[1, 1, 2, 2, 2, 2, 7, 7]] + [[3, 3, 3, 2, 2, 2, 7, 7]] + 3 * [[5, 5, 5, 9, 4, 4, 4, 4]])
+    # Left: 2 px in block 1, 1 in 2, 3 in 3. Right: 2 in 2 and 2 in 7, of equals the lower. Below: 2 in 9 and 2 in 4.
+    found = match_objects(truth, truth, np.ones_like(truth), np.ones_like(truth), 0.3, rows, block)
+    assert found.block_N.tolist() == [3, 2, 4]
+    part = np.ones_like(truth)
+    part[1, 2] = part[3, 4] = False  # out of the part: 2, 1, 2 px of the left one, 2 in 9 and 1 in 4 of the lower one
+    found = match_objects(truth, truth, part, np.ones_like(truth), 0.3, rows, block)
+    assert found.block_N.tolist() == [1, 2, 9]
+    assert found.merge(found).block_N.tolist() == [1, 2, 9, 1, 2, 9]
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -7,11 +7,12 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from scipy.stats import chisquare
 
 from pipeline.features.channels import ChannelRecipe
 from pipeline.patches.batch import collate
 from pipeline.patches.cut import channels, cut
-from pipeline.patches.ground import masked, open_ground
+from pipeline.patches.ground import TrainGround, masked, open_ground
 from pipeline.patches.source import WindowPatches
 from pipeline.types import IGNORE_INDEX, Window
 from tests.unit.patches.samples import BANDS, PLAIN, TEXTURE, digest, source_of
@@ -87,15 +88,41 @@ def test_photometric_changes_come_before_channels_and_after_hiding(tiny_data):
     torch.testing.assert_close(image, 1.5 * expected, equal_nan=True)
 
 
-def test_every_labelled_pixel_is_drawn_about_equally_often(tiny_data):
+def test_every_labelled_pixel_is_drawn_about_equally_often(tiny_data, monkeypatch):
+    """Chi-square of the pixels that windows are laid around: over squares of 8 px, rows and columns, and classes."""
+    data = tiny_data()
+    ground = open_ground(data.store, data.split)[0]
+    labels = ground.labels(Window(0, 0, 96, 128))
+    drawn = np.zeros(labels.shape, dtype=int)
+    found = TrainGround.pixel
+
+    def recorded(self, number):
+        row, col = found(self, number)
+        drawn[row, col] += 1
+        return row, col
+
+    monkeypatch.setattr(TrainGround, "pixel", recorded)
+    source = WindowPatches([ground], PLAIN, 8, 0, flips_and_rotations=False)
+    for i in range(8000):
+        assert source.draw(0, i).turn == 0
+    labelled = labels != IGNORE_INDEX
+    assert drawn.sum() == drawn[labelled].sum() == 8000
+    rows, cols = np.indices(labels.shape)
+    for group in (rows // 8 * 16 + cols // 8, rows, cols, labels):
+        counts, pixels = (np.bincount(group[labelled], weights=w[labelled]) for w in (drawn, labelled.astype(float)))
+        expected = 8000 * pixels[pixels > 0] / pixels.sum()
+        assert expected.min() > 10
+        # By chance p is below this once in 10,000 seeds.
+        assert chisquare(counts[pixels > 0], expected).pvalue > 1e-4
+
+
+def test_windows_around_it_show_every_labelled_pixel(tiny_data):
     data = tiny_data()
     ground = open_ground(data.store, data.split)[0]
     seen = np.zeros(ground.scene.grid.shape)
     source = WindowPatches([ground], PLAIN, 32, 0, flips_and_rotations=False)
     for i in range(600):
-        patch = source.draw(0, i)
-        assert patch.turn == 0
-        seen[patch.window.slices] += 1
+        seen[source.draw(0, i).window.slices] += 1
     assert (seen[ground.labels(Window(0, 0, 96, 128)) != IGNORE_INDEX] > 0).all()
 
 

@@ -12,9 +12,20 @@ SETTINGS = SplitParams(folds=2, test_fraction=0.25, min_pixels=10, attempts=200)
 
 
 def support_of(pixels: list[list[int]], single: list[list[int]] | None = None) -> Support:
+    """Blocks of one zone each, which no buffer reaches."""
     counts = np.array(pixels, dtype=np.int64)
     objects = np.array(single, dtype=np.int64) if single else (counts > 0).astype(np.int64)
-    return Support(counts, counts.copy(), objects, csr_array((0, len(counts))), np.zeros(0, dtype=np.intp))
+    return zones_of(counts, np.zeros(len(counts)), objects)
+
+
+def zones_of(counts: np.ndarray, mask: np.ndarray, single: np.ndarray, spread: csr_array | None = None) -> Support:
+    """Blocks in a row, of one zone each, within reach of the neighbours whose bits `mask` holds (4: left, 8: right)."""
+    blocks = len(counts)
+    around = np.full((blocks, 8), blocks, dtype=np.int32)
+    around[1:, 2], around[:-1, 3] = np.arange(blocks - 1), np.arange(1, blocks)
+    held = csr_array((0, blocks)) if spread is None else spread
+    return Support(np.arange(blocks), mask.astype(np.uint8), counts, around, single, held,
+                   np.zeros(held.shape[0], np.intp))
 
 
 def test_a_draw_has_the_declared_sizes() -> None:
@@ -70,7 +81,7 @@ def test_no_assignment_is_none_and_rates_say_why() -> None:
     support = support_of([[20, 0]] * 9 + [[20, 5]] * 2 + [[20, 30]])
     assert find_assignment(support, np.arange(12), SETTINGS, 4, np.array([True, True])) is None
     assert find_assignment(support, np.arange(12), SETTINGS, 4, np.array([True, False])) is not None
-    assert support_rates(support, np.arange(12), SETTINGS, 4).tolist() == [1.0, 0.0]
+    assert support_rates(support, np.arange(12), SETTINGS, 4).both.tolist() == [1.0, 0.0]
 
 
 def test_objects_are_required_too() -> None:
@@ -83,16 +94,55 @@ def test_objects_are_required_too() -> None:
 def test_an_object_over_all_blocks_supports_every_part() -> None:
     counts = np.full((12, 1), 20, dtype=np.int64)
     spread = csr_array(counts.T.astype(float))
-    support = Support(counts, counts, np.zeros_like(counts), spread, np.zeros(1, np.intp))
+    support = zones_of(counts, np.zeros(12), np.zeros_like(counts), spread)
     assert find_assignment(support, np.arange(12), SETTINGS, 1, np.array([True])) is not None
-    assert support_rates(support, np.arange(12), SETTINGS, 1).tolist() == [1.0]
+    assert support_rates(support, np.arange(12), SETTINGS, 1).both.tolist() == [1.0]
 
 
-def test_train_counts_only_what_no_buffer_reaches() -> None:
-    counts = np.full((12, 1), 20, dtype=np.int64)
-    ones = np.ones_like(counts)
-    support = Support(counts, ones, ones, csr_array((0, 12)), np.zeros(0, np.intp))
-    assert find_assignment(support, np.arange(12), SETTINGS, 1, np.array([True])) is None
+def test_train_counts_what_the_buffer_of_this_draw_leaves() -> None:
+    """Ten blocks in a row, each wholly within reach of its right neighbour: train keeps those before a train block."""
+    counts = np.full((10, 1), 20, dtype=np.int64)
+    support = zones_of(counts, np.full(10, 8), np.ones_like(counts))
+    assert support.core.sum() == 0
+    part = np.array([0, 0, 1, 0, 2, 2, 0, 0, 1, 0])
+    assert support.train_pixels(part).tolist() == [3 * 20]  # blocks 1, 7 and the last, which has no right neighbour
+    needy = SETTINGS.model_copy(update={"min_pixels": 40})
+    found = find_assignment(support, np.arange(10), needy, 1, np.array([True]))
+    assert found is not None
+    assert support.train_pixels(part_of_fold(found.fold_of_block, 0))[0] >= 40
+    rates = support_rates(support, np.arange(10), needy, 1)
+    assert (rates.before[0], rates.after[0]) == (80, 80)
+    assert 0 < rates.pixels[0] < support_rates(support.without_buffer(), np.arange(10), needy, 1).pixels[0]
+
+
+def test_feasible_assignments_after_the_buffer_are_equally_likely() -> None:
+    """Four blocks in a row, two train; the left of them keeps its pixels only if the right one is its neighbour."""
+    counts = np.full((4, 1), 20, dtype=np.int64)
+    support = zones_of(counts, np.full(4, 8), np.ones_like(counts))
+    settings = SETTINGS.model_copy(update={"min_pixels": 20, "folds": 2})
+    feasible = set()
+    for attempt in range(300):
+        fold = draw(0, attempt, 4, settings)
+        if support.train_pixels(part_of_fold(fold, 0))[0] >= 20:
+            feasible.add(tuple(fold.tolist()))
+    seen: dict[tuple[int, ...], int] = {}
+    for seed in range(100 * len(feasible)):
+        found = find_assignment(support, np.arange(4), settings, seed, np.array([True]))
+        assert found is not None
+        key = tuple(found.fold_of_block.tolist())
+        seen[key] = seen.get(key, 0) + 1
+    assert set(seen) == feasible
+    assert len(feasible) == 3  # one block trains: only the last has no right neighbour; 3 ways for the others
+    assert sum((n - 100) ** 2 / 100 for n in seen.values()) < 13.8  # chi-square, 2 d.f., p = 0.001
+
+
+def test_train_objects_wholly_in_the_buffer_do_not_count() -> None:
+    counts = np.full((3, 1), 20, dtype=np.int64)
+    in_reach = csr_array(np.diag([20.0, 20.0, 20.0]))  # one object in each block, all within reach of the right one
+    support = zones_of(counts, np.full(3, 8), np.zeros_like(counts), in_reach)
+    assert support.objects_by_part(np.array([0, 1, 2]), 10).tolist() == [[0], [1], [1]]
+    assert support.objects_by_part(np.array([1, 2, 0]), 10).tolist() == [[1], [1], [1]]
+    assert support.without_buffer().objects_by_part(np.array([0, 1, 2]), 10).tolist() == [[1], [1], [1]]
 
 
 def test_blocks_of_one_place_stay_together() -> None:

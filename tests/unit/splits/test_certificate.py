@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import ndimage
 from scipy.spatial import KDTree
 
 from pipeline.errors import IntegrityError
@@ -12,6 +13,7 @@ from pipeline.geo.raster_io import describe, read, write
 from pipeline.geo.vector_io import read_vectors
 from pipeline.params.spatial_split import SplitParams
 from pipeline.scenes.store import SceneStore
+from pipeline.splits import buffer as buffer_module
 from pipeline.splits import certificate as certificate_module
 from pipeline.splits.buffer import train_ground
 from pipeline.splits.certificate import write_split
@@ -20,6 +22,9 @@ from pipeline.splits.sample import Sample, positions_m
 from pipeline.splits.split import Part, Split
 from pipeline.types import BoolArray
 from tests.unit.splits.conftest import StoreMaker, grid_of
+
+#: Blocks of 4 px leave no room for windows of 8.
+pytestmark = pytest.mark.filterwarnings("ignore:spatial_split looks for the same picture:UserWarning")
 
 SETTINGS = SplitParams(block_size_m=40, folds=3, test_fraction=0.25, min_pixels=3, buffer_m=11, attempts=100)
 
@@ -231,3 +236,100 @@ def test_the_buffer_holds_between_all_pixels_of_all_scenes(make_store: StoreMake
     assert seams > 20
     assert certificate["held_out_pixels_seen"] == 0
     assert certificate["least_distance_m"]["train_to_held_out"] > 25
+
+
+def tall(make_store: StoreMaker) -> tuple[SceneStore, SplitParams]:
+    """66 to 60 degrees north: pixels at the top are 19 % narrower than at the bottom."""
+    grid = grid_of((120, 60), "EPSG:4326", 0.05, (10.0, 66.0))
+    labels = np.random.default_rng(5).integers(0, 2, grid.shape).astype(np.uint8)
+    settings = SETTINGS.model_copy(update={"block_size_m": 40_000.0, "buffer_m": 7_400.0})
+    return make_store({"s": labels}, grids={"s": grid}), settings
+
+
+def test_the_buffer_is_nowhere_narrower_than_declared(make_store: StoreMaker, tmp_path: Path) -> None:
+    store, settings = tall(make_store)
+    certificate = write_split(tmp_path, store, plan_split(store, settings, 2), settings, 2)
+    split, grid = Split.open(tmp_path), store.scenes[0].grid
+
+    def xyz(mask: BoolArray) -> Any:
+        row, col = np.nonzero(mask)
+        return positions_m([grid], Sample(np.zeros(len(row), np.intp), row, col))
+
+    held = np.isin(split.fold_map("s"), (0, 254))
+    least = KDTree(xyz(held)).query(xyz(np.asarray(split.ground_map("s") == 2)))[0].min()
+    assert least > 7_400
+    assert certificate["least_distance_m"]["train_to_held_out"] == pytest.approx(least, abs=0.01)
+
+
+def test_a_buffer_counted_in_the_middle_pixel_fails_the_stage(make_store: StoreMaker, tmp_path: Path,
+                                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    store, settings = tall(make_store)
+    plan = plan_split(store, settings, 2)
+    monkeypatch.setattr(buffer_module, "least_pixel_m", lambda grid: grid.ground_pixel_m)
+    with pytest.raises(IntegrityError, match=r"than spatial_split.buffer_m=7400 from held-out ground: got 68\d+"):
+        write_split(tmp_path, store, plan, settings, 2)
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"min_pixels": 80}, r"class [ab] must have at least 80 labelled pixels and 1 object\(s\) in \w+: the written"),
+    ({"min_objects": 80}, r"class [ab] must have at least 3 labelled pixels and 80 object\(s\) in")])
+def test_missing_support_in_the_files_fails_the_stage(written: Written, tmp_path: Path, change: dict[str, int],
+                                                      message: str) -> None:
+    store, plan, _, _ = written
+    with pytest.raises(IntegrityError, match=message):
+        write_split(tmp_path, store, plan, SETTINGS.model_copy(update=change), 7)
+    flagged = replace(plan, unsupported=("a", "b"))
+    assert write_split(tmp_path, store, flagged, SETTINGS.model_copy(update=change), 7)["unsupported"] == ["a", "b"]
+
+
+def test_objects_are_counted_in_the_written_files(written: Written) -> None:
+    store, _, split, certificate = written
+    scene, ground, fold = store.scenes[0], np.asarray(split.ground_map("s")), np.asarray(split.fold_map("s"))
+    for c, name in enumerate(("a", "b")):
+        objects, count = ndimage.label((scene.labels == c) & (scene.valid > 0))
+        found = {"train": 0, "val": 0, "test": 0}
+        for i in range(1, count + 1):
+            here = objects == i
+            whole = [(here & np.isin(fold, f)).sum() for f in ((1, 2), (0,), (254,))]
+            held = [(here & (ground == 2)).sum(), whole[1], whole[2]]
+            for p, part in enumerate(found):
+                found[part] += int(held[p] > 0 and (held[p] >= 3 or whole.index(max(whole)) == p))
+        assert {part: certificate["parts"][part]["objects"][name] for part in found} == found
+
+
+def test_blocks_gpkg_that_contradicts_the_maps_fails_the_stage(written: Written, tmp_path: Path,
+                                                               monkeypatch: pytest.MonkeyPatch) -> None:
+    store, plan, _, _ = written
+    honest = certificate_module._block_frame
+
+    def wrong(*args: Any) -> Any:
+        frame = honest(*args)
+        frame.loc[0, "fold"] = (frame.loc[0, "fold"] + 1) % 3
+        return frame
+
+    monkeypatch.setattr(certificate_module, "_block_frame", wrong)
+    with pytest.raises(IntegrityError, match=r"list the blocks of block.tif with their folds in fold.tif"):
+        write_split(tmp_path, store, plan, SETTINGS, 7)
+
+
+def test_a_block_of_two_folds_fails_the_stage(written: Written, tmp_path: Path,
+                                              monkeypatch: pytest.MonkeyPatch) -> None:
+    store, plan, _, _ = written
+    honest = certificate_module._write_maps
+
+    def torn(folder: Path, laid: Any, fold_of_id: Any) -> None:
+        honest(folder, laid, fold_of_id)
+        fold = read(folder / "fold.tif")
+        fold[8, 8] = (fold[8, 8] + 1) % 3
+        write(folder / "fold.tif", fold, laid.grid, ["fold"], nodata=255)
+
+    monkeypatch.setattr(certificate_module, "_write_maps", torn)
+    with pytest.raises(IntegrityError, match="of scene s must give every block one fold: 1 have several"):
+        write_split(tmp_path, store, plan, SETTINGS, 7)
+
+
+def test_a_part_of_another_size_than_asked_warns(make_store: StoreMaker, tmp_path: Path) -> None:
+    labels = np.random.default_rng(0).integers(0, 2, (16, 16)).astype(np.uint8)
+    store, settings = make_store({"s": labels}), SETTINGS.model_copy(update={"test_fraction": 0.02})
+    with pytest.warns(UserWarning, match=r"the test part should hold about 2% of the valid pixels: it holds 6%"):
+        write_split(tmp_path, store, plan_split(store, settings, 1), settings, 1)

@@ -70,7 +70,12 @@ def test_a_quick_model_that_sees_all_leaves_no_correlation(make_store: StoreMake
     labels = np.kron(np.random.default_rng(0).integers(0, 2, (8, 8)), np.ones((16, 16))).astype(np.uint8)
     found = measure(make_store({"s": labels}), 1)
     assert found.range_m == 0
+    assert found.why == "residuals show no correlation beyond a pixel"
+    assert found.error_m is None
     assert 3000 < found.pixels <= 21_000
+    assert with_block_size(SplitParams(block_size_m=20), found, make_store({"s": labels})).block_m == 20  # no warning
+    with pytest.raises(SplitError, match=r"auto must find .* beyond a pixel .*: residuals show no .*; give a number"):
+        with_block_size(SplitParams(block_size_m="auto"), found, make_store({"s": labels}))
 
 
 def test_too_little_is_said(make_store: StoreMaker) -> None:
@@ -87,10 +92,13 @@ def test_too_little_is_said(make_store: StoreMaker) -> None:
 
 def test_one_class_in_half_of_the_ground_is_too_little(make_store: StoreMaker) -> None:
     labels = np.zeros((64, 64), np.uint8)
-    labels[30:34, 30:34] = 1
-    labels[:, :20] = 255
+    labels[2:9, 2:9] = 1  # within one of the 6 x 6 cells that are dealt to halves
     found = measure(make_store({"s": labels}), 1)
-    assert found.range_m is not None or found.why.startswith("too little to measure")
+    assert found.range_m is None
+    assert found.why == "too little to measure: half of the ground holds fewer than two classes"
+    assert found.measured is None
+    labels[2:9, 13:20] = 1  # the next cell, of the other half
+    assert measure(make_store({"s": labels}), 1).measured is not None
 
 
 def test_auto_is_the_range_in_whole_pixels(make_store: StoreMaker) -> None:
@@ -103,7 +111,7 @@ def test_auto_is_the_range_in_whole_pixels(make_store: StoreMaker) -> None:
 
     assert auto(95) == pytest.approx(10, rel=5e-3)
     assert auto(101) == pytest.approx(11, rel=5e-3)
-    assert auto(0) == pytest.approx(4, rel=5e-3)
+    assert auto(3) == pytest.approx(4, rel=5e-3)
     assert auto(10, buffer_m=50) > 10
 
 

@@ -11,7 +11,7 @@ from pipeline.errors import IntegrityError
 from pipeline.geo.raster_io import write
 from pipeline.params.spatial_split import SplitParams
 from pipeline.scenes.store import SceneStore
-from pipeline.splits.duplicates import Duplicates, find_duplicates
+from pipeline.splits.duplicates import Duplicates, _detail_correlation, find_duplicates
 from pipeline.splits.plan import look_up_table
 from pipeline.splits.split import Split
 from tests.unit.splits.conftest import grid_of
@@ -30,11 +30,16 @@ def find(tmp_path: Path) -> Finder:
         for id_, image, number in (("train", train, 1), ("held", held, fold)):
             grid = grid_of(image.shape[:2], origin=(700_000.0 if id_ == "train" else 200_000.0, 9_310_000.0))
             mask = np.ones(grid.shape, np.uint8) if valid is None else valid
-            for name, array, bands in (("image", image, ["a", "b"]), ("valid", mask, ["v"])):
+            names = list("abcd"[:image.shape[2]])
+            for name, array, bands in (("image", image, names), ("valid", mask, ["v"])):
                 write(tmp_path / f"scenes/{id_}/{name}.tif", array, grid, bands)
             write(tmp_path / f"splits/{id_}/fold.tif", np.full(grid.shape, number, np.uint8), grid, ["f"], nodata=255)
+            side = max(1, round(params.block_m / 10))
+            rows, cols = np.indices(grid.shape)
+            blocks = (1 + rows // side * 1000 + cols // side).astype(np.int32)
+            write(tmp_path / f"splits/{id_}/block.tif", blocks, grid, ["b"], nodata=0)
             entries[id_] = {"grid": grid.to_dict(), "dtype": str(image.dtype)}
-        manifest = {"bands": ["a", "b"], "classes": ["x"], "scenes": entries}
+        manifest = {"bands": names, "classes": ["x"], "scenes": entries}
         (tmp_path / "scenes/manifest.json").write_text(json.dumps(manifest))
         split = Split(tmp_path / "splits", 3, 0, 0, ("x",), look_up_table((0,)), ())
         return find_duplicates(split, SceneStore.open(tmp_path / "scenes"), params, 1)
@@ -126,14 +131,174 @@ def test_windows_without_data_are_left_out(find: Finder) -> None:
     assert find(textured(1), textured(1), valid=valid).held_out_windows == 0
 
 
-def test_small_blocks_hold_no_window(find: Finder) -> None:
-    found = find(textured(1), textured(1), params=SplitParams(block_size_m=150))
-    assert (found.held_out_windows, found.pairs) == (0, ())
+def shifted(ground: np.ndarray, rows: int, cols: int, side: int) -> np.ndarray:
+    return ground[rows:rows + side, cols:cols + side]
+
+
+@pytest.mark.parametrize("block_px", [8, 12, 15, 20, 33, 40, 47, 64])
+@pytest.mark.parametrize("shift", [(0, 0), (7, 11)])
+def test_a_copy_is_met_whatever_the_blocks(find: Finder, block_px: int, shift: tuple[int, int]) -> None:
+    """Fields in noise, and noise alone, in blocks that no lattice of windows would fit."""
+    for ground in (textured(3, 180, 8), noise(4, 180)):
+        found = find(shifted(ground, 0, 0, 160), shifted(ground, *shift, 160),
+                     params=SplitParams(block_size_m=10 * block_px))
+        assert found.side_px <= max(8, block_px / 2 + 0.5)
+        assert sum(p.same for p in found.pairs) > 0.6 * found.held_out_windows > 8
+        assert {(p.train[1] - p.held_out[1], p.train[2] - p.held_out[2]) for p in found.pairs} == {shift}
+        assert found.examined_blocks > 0.5 * found.textured_blocks > 1
+
+
+def noise(seed: int, side: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(2000, 50, (side, side, 2)).astype(np.uint16)
+
+
+def test_windows_of_held_out_blocks_dealt_one_by_one_meet_their_copies(tmp_path: Path) -> None:
+    """A scene given twice with another georeference, whose blocks of 12 px are dealt apart (a lattice met none)."""
+    one = noise(1, 120)
+    rng, entries = np.random.default_rng(5), {}
+    for id_, image, x in (("one", one, 700_000.0), ("two", one[5:, 3:], 200_000.0)):
+        grid = grid_of(image.shape[:2], origin=(x, 9_310_000.0))
+        rows, cols = np.indices(grid.shape) // 12
+        fold = rng.choice(np.array([0, 1, 2, 254], np.uint8), (10, 10))[rows, cols]
+        for folder, name, array in (("scenes", "image", image), ("scenes", "valid", np.ones(grid.shape, np.uint8)),
+                                    ("splits", "fold", fold), ("splits", "block", (rows * 10 + cols + 1).astype("i4"))):
+            bands = ["a", "b"] if name == "image" else [name]
+            write(tmp_path / folder / id_ / f"{name}.tif", array, grid, bands)
+        entries[id_] = {"grid": grid.to_dict(), "dtype": "uint16"}
+    (tmp_path / "scenes/manifest.json").write_text(json.dumps({"bands": ["a", "b"], "classes": ["x"],
+                                                              "scenes": entries}))
+    split = Split(tmp_path / "splits", 3, 0, 0, ("x",), look_up_table((0,)), ())
+    params = SplitParams(block_size_m=120, folds=3)
+    found = find_duplicates(split, SceneStore.open(tmp_path / "scenes"), params, 1)
+    assert sum(p.same for p in found.pairs) > 10
+    assert {(p.train[1] - p.held_out[1], p.train[2] - p.held_out[2]) for p in found.pairs} <= {(5, 3), (-5, -3)}
+    with pytest.raises(IntegrityError, match="must not show the same picture"):
+        found.refuse_or_warn(params)
+
+
+def plane(side: int, row: float, col: float, rough: float = 0, seed: int = 0) -> np.ndarray:
+    rows, cols = np.indices((side, side))
+    return 1000 + row * rows + col * cols + np.random.default_rng(seed).normal(0, rough, (side, side))
+
+
+@pytest.mark.parametrize("kind", ["plane", "steep", "hills", "rough"])
+def test_elevation_as_a_band_is_no_alarm_and_hides_none(find: Finder, kind: str) -> None:
+    """A large smooth band must not decide for reflectances from 0 to 1."""
+    side = 192
+    rows, cols = np.indices((side, side))
+    made = {"plane": lambda _: plane(side, 5, 3), "steep": lambda _: plane(side, 100, 60) + 3e4,
+            "hills": lambda _: 1000 + 300 * np.sin(rows / 130) + 300 * np.cos(cols / 170),
+            "rough": lambda seed: plane(side, 5, 3, 0.05, seed)}[kind]
+    one, other = (np.dstack([textured(s, side) / 1e4, made(s)]).astype(np.float32) for s in (1, 2))
+    apart = find(one, other)
+    assert apart.held_out_windows > 20
+    assert apart.pairs == ()
+    copy = find(one, one)
+    assert sum(p.same for p in copy.pairs) > 0.9 * copy.held_out_windows > 20
+
+
+def test_smooth_pictures_of_several_units_are_no_alarm(find: Finder) -> None:
+    """A band without noise that dwarfs a noisy one: alike in itself, but not the same picture."""
+    rows, cols = np.indices((192, 192))
+    waves = 5e4 + 1e4 * np.sin(rows / 40) * np.cos(cols / 50)
+    one, other = (np.dstack([waves, np.random.default_rng(s).normal(0, 1, waves.shape)]) for s in (1, 2))
+    found = find(one.astype(np.float32), other.astype(np.float32))
+    assert found.held_out_windows > 20
+    assert found.pairs == ()
+
+
+def test_ships_and_shores_in_a_little_noise_are_no_alarm(find: Finder) -> None:
+    def sea(seed: int) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        image = rng.normal(300, 1.5, (128, 128, 2))
+        image[rng.integers(0, 128, 60), rng.integers(0, 128, 60)] += 3000
+        image[:, 90:] += 1500
+        return image.astype(np.uint16)
+
+    found = find(sea(1), sea(2))
+    assert found.held_out_windows > 10
+    assert found.pairs == ()
+
+
+def test_blocks_too_small_for_a_window_are_said(find: Finder) -> None:
+    params = SplitParams(block_size_m=60)
+    whole = find(textured(1), textured(1), params=params)  # all held out: windows reach over blocks
+    assert whole.side_px == 8
+    assert whole.examined_blocks > 0.5 * whole.textured_blocks
+    few = Duplicates(8, 3, 90, 50, 24, ())
+    with pytest.warns(UserWarning, match=r"only 24 of 50 held-out blocks with texture .*: blocks of 60 m"):
+        few.refuse_or_warn(params)
+    Duplicates(8, 3, 90, 50, 25, ()).refuse_or_warn(params)
+    Duplicates(8, 0, 90, 0, 0, ()).refuse_or_warn(params)  # still water has nothing to examine
+    assert few.to_dict()["examined_blocks"] == 24
+
+
+def test_held_out_blocks_between_train_blocks_of_four_pixels_cannot_be_examined(tmp_path: Path) -> None:
+    image, grid = noise(1, 64), grid_of((64, 64))
+    rows, cols = np.indices(grid.shape) // 4
+    fold = np.array([1, 254], np.uint8)[(rows + cols) % 2]
+    for folder, name, array in (("scenes", "image", image), ("scenes", "valid", np.ones(grid.shape, np.uint8)),
+                                ("splits", "fold", fold), ("splits", "block", (rows * 16 + cols + 1).astype("i4"))):
+        write(tmp_path / folder / "one" / f"{name}.tif", array, grid, ["a", "b"] if name == "image" else [name])
+    entries = {"one": {"grid": grid.to_dict(), "dtype": "uint16"}}
+    (tmp_path / "scenes/manifest.json").write_text(json.dumps({"bands": ["a", "b"], "classes": ["x"],
+                                                              "scenes": entries}))
+    split = Split(tmp_path / "splits", 3, 0, 0, ("x",), look_up_table((0,)), ())
+    params = SplitParams(block_size_m=40, folds=3)
+    found = find_duplicates(split, SceneStore.open(tmp_path / "scenes"), params, 1)
+    assert (found.held_out_windows, found.textured_blocks, found.examined_blocks) == (0, 128, 0)
+    with pytest.warns(UserWarning, match=r"only 0 of 128 held-out blocks .* little room for windows of 8 px"):
+        found.refuse_or_warn(params)
 
 
 def test_many_windows_are_sampled(find: Finder, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = find(textured(1, 512), textured(1, 512))
-    monkeypatch.setattr("pipeline.splits.duplicates._HELD_OUT_WINDOWS", 300)
+    monkeypatch.setattr("pipeline.splits.duplicates._HELD_OUT_WINDOWS", 100)
     some = find(textured(1, 512), textured(1, 512))
     assert 0 < some.held_out_windows < 0.7 * whole.held_out_windows
-    assert sum(p.same for p in some.pairs) == some.held_out_windows
+    assert sum(p.same for p in some.pairs) > 0.9 * some.held_out_windows
+    assert (some.textured_blocks, some.examined_blocks) == (whole.textured_blocks, whole.examined_blocks)
+
+
+def test_strips_change_nothing(find: Finder, monkeypatch: pytest.MonkeyPatch) -> None:
+    ground = textured(3, 200)
+    whole = find(ground[:160, :160], ground[7:167, 11:171])
+    monkeypatch.setattr("pipeline.splits.landmarks._BAND_PIXELS", 160 * 13)
+    monkeypatch.setattr("pipeline.splits.duplicates._AT_ONCE", 7)
+    banded = find(ground[:160, :160], ground[7:167, 11:171])
+    assert banded.to_dict() == whole.to_dict()
+    assert len(whole.pairs) > 10
+
+
+def speckle(seed: int, scale: float = 1.0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, scale, (16, 16))
+
+
+def test_the_band_that_differs_most_decides_whatever_its_unit() -> None:
+    waves = 1e4 * np.sin(np.arange(16) / 9)[:, None] * np.cos(np.arange(16) / 7)
+    same = _detail_correlation(np.dstack([waves, speckle(1)]), np.dstack([waves, speckle(1)]))
+    assert same == pytest.approx(1)
+    assert _detail_correlation(waves[..., None], waves[..., None]) == pytest.approx(1)
+    for bands in ([waves, speckle(1, 0.01)], [speckle(1, 0.01), waves]):
+        other = [b if b is waves else speckle(2, 0.01) for b in bands]
+        assert abs(_detail_correlation(np.dstack(bands), np.dstack(other))) < 0.3
+        assert _detail_correlation(np.dstack(bands), 3 * np.dstack(bands) + 500) == pytest.approx(1)
+
+
+def test_bands_without_detail_do_not_count() -> None:
+    flat, slope = np.full((16, 16), 300.0), plane(16, 100, 60).astype(np.float32).astype(float)
+    assert _detail_correlation(np.dstack([flat, slope]), np.dstack([flat, slope])) == 0
+    assert _detail_correlation(np.dstack([flat, speckle(1), slope]), np.dstack([flat, speckle(1), slope])) == (
+        pytest.approx(1))
+    assert _detail_correlation(np.dstack([speckle(1), flat]), np.dstack([speckle(1), speckle(2)])) == 0
+    steep = (3e4 + slope / 3).astype(np.float32).astype(float)  # what float32 rounds is no detail
+    assert _detail_correlation(steep[..., None], steep[..., None]) == 0
+
+
+def test_a_bright_spot_or_an_edge_does_not_decide() -> None:
+    spot, edge = np.zeros((16, 16)), np.zeros((16, 16))
+    spot[8, 8], edge[:, 9:] = 3000, 3000
+    for shape in (spot, edge):
+        one, other = (speckle(seed)[..., None] + shape[..., None] for seed in (1, 2))
+        assert _detail_correlation(one, other) < 0.6
+        assert _detail_correlation(one, one) == pytest.approx(1)

@@ -1,10 +1,11 @@
 import numpy as np
 import pytest
+from pyproj import Transformer
 
 from pipeline.errors import SplitError
 from pipeline.params.spatial_split import SplitParams
 from pipeline.splits.plan import merge_classes, plan_split
-from tests.unit.splits.conftest import StoreMaker
+from tests.unit.splits.conftest import StoreMaker, grid_of
 
 #: 16 blocks of 4 px; class b fills a corner of each, class c is in two blocks only, class d nowhere.
 LABELS = np.zeros((16, 16), dtype=np.uint8)
@@ -29,8 +30,8 @@ def test_a_supported_task_keeps_its_classes(make_store: StoreMaker) -> None:
 def test_error_names_the_class_what_it_has_and_the_remedies(make_store: StoreMaker) -> None:
     store = make_store({"s": LABELS}, ("a", "b", "c"))
     message = (r"class c \(4 px in 2 objects in 2 blocks\) must have at least 2 labelled pixels and 1 object in each "
-               r".* of 40 m blocks .*; no block size down to 40 m would do: lower spatial_split.min_pixels, or declare "
-               r"rare_classes: merge \(with merge_into\) or report_only$")
+               r".* of 40 m blocks .*; no block size would do: lower spatial_split.min_pixels \(to 1 at most\), "
+               r"label more of it, or declare rare_classes: merge \(with merge_into\) or report_only$")
     with pytest.raises(SplitError, match=message):
         plan_split(store, SETTINGS, 42)
 
@@ -38,24 +39,76 @@ def test_error_names_the_class_what_it_has_and_the_remedies(make_store: StoreMak
 def test_error_names_the_largest_block_that_would_do(make_store: StoreMaker) -> None:
     labels = np.zeros((16, 16), np.uint8)
     labels[2::4] = labels[3::4] = 1
-    labels[:8, :8] = 2  # one block of 8 px holds it all; blocks of 7: 49, 7, 7 and 1 px; of 6: 36, 12, 12, 4
-    big = settings(block_size_m=80, folds=2, min_pixels=8)
+    labels[:8:2, :8:2] = 2  # 16 objects of a pixel, all in the first block of 8 px
+    big = settings(block_size_m=80, folds=2, min_pixels=3)
     store = make_store({"s": labels}, ("a", "b", "c"))
-    with pytest.raises(SplitError, match=r"class c \(64 px in 1 object in 1 block\)") as caught:
+    with pytest.raises(SplitError, match=r"class c \(16 px in 16 objects in 1 block\)") as caught:
         plan_split(store, big, 42)
-    assert "; the largest feasible block is 60 m: set spatial_split.block_size_m to it, lower" in str(caught.value)
-    assert plan_split(store, settings(block_size_m=60, folds=2, min_pixels=8), 42).blocks.count == 9
+    assert "; the largest feasible block is " in str(caught.value)
+    size = float(str(caught.value).split("block is ")[1].split(" m:")[0])
+    assert plan_split(store, settings(block_size_m=size, folds=2, min_pixels=3), 42)
 
 
-def test_the_search_may_end_above_what_was_asked(make_store: StoreMaker) -> None:
-    """25 blocks of 5 px have 81 px farther than 25 m from other blocks, 4 of 12 px have 400."""
-    small = settings(block_size_m=50, buffer_m=24, folds=2, min_pixels=40)
-    store = make_store({"s": (np.indices((24, 24)).sum(axis=0) % 2).astype(np.uint8)})
-    with pytest.raises(SplitError, match=r"the largest feasible block is \d+ m") as caught:
-        plan_split(store, small, 42)
-    size = float(str(caught.value).split("block is ")[1].split(" m")[0])
-    assert size > 50
-    assert plan_split(store, settings(block_size_m=size, buffer_m=24, folds=2, min_pixels=40), 42)
+def test_one_object_is_not_to_be_cut_up(make_store: StoreMaker) -> None:
+    labels = np.zeros((16, 16), np.uint8)
+    labels[2::4] = labels[3::4] = 1
+    labels[:8, :8] = 2
+    store = make_store({"s": labels}, ("a", "b", "c"))
+    message = (r"class c \(64 px in 1 object in 1 block\) .*; 1 object cannot serve 3 parts with 1 each, and smaller "
+               r"blocks would only cut objects up .*: label more of it, or declare rare_classes")
+    with pytest.raises(SplitError, match=message):
+        plan_split(store, settings(block_size_m=80, folds=2, min_pixels=8), 42)
+
+
+def test_more_objects_than_there_are_are_not_asked_for_in_pixels(make_store: StoreMaker) -> None:
+    labels = (np.indices((16, 16)).sum(axis=0) % 2).astype(np.uint8)
+    labels[labels == 1] = np.where(np.arange(128) % 8, 255, 1)  # 128 objects of a, 16 of b
+    message = r"class b .*; 16 objects cannot serve 3 parts with 9 each, .* spatial_split.min_objects \(to 5 at most\)"
+    with pytest.raises(SplitError, match=message):
+        plan_split(make_store({"s": labels}), settings(min_objects=9, min_pixels=1), 42)
+
+
+def test_the_buffer_is_blamed_where_it_is_the_cause(make_store: StoreMaker) -> None:
+    """16 blocks of 5 px with b in their corners, where any held-out neighbour takes it."""
+    labels = np.zeros((20, 20), np.uint8)
+    labels[::5, ::5] = labels[4::5, ::5] = labels[::5, 4::5] = labels[4::5, 4::5] = 1
+    store = make_store({"s": labels})
+    message = (r"class b \(64 px in 25 objects in 16 blocks, of which train keeps at most \d+ of 24 px outside the "
+               r"buffer of 24 m\) .* lower spatial_split.buffer_m, lower spatial_split.min_")
+    with pytest.raises(SplitError, match=message):
+        plan_split(store, settings(block_size_m=50, folds=2, min_pixels=16, buffer_m=24), 42)
+    assert plan_split(store, settings(block_size_m=50, folds=2, min_pixels=16, buffer_m=0), 42)
+
+
+def test_a_split_that_only_the_core_would_refuse_is_found(make_store: StoreMaker) -> None:
+    """Blocks of 8 px keep 4 px of 64 in their core; of 36 blocks 21 train, whose neighbours mostly train too."""
+    labels = np.random.default_rng(0).integers(0, 2, (48, 48)).astype(np.uint8)
+    store = make_store({"s": labels})
+    plan = plan_split(store, settings(block_size_m=80, buffer_m=35, min_pixels=100), 42)
+    part = np.where(plan.fold_of_block == 254, 2, np.where(plan.fold_of_block == 0, 1, 0))
+    assert plan.support.core[part == 0].sum(axis=0).min() < 100
+    assert plan.support.train_pixels(part).min() >= 100
+
+
+def test_a_store_without_valid_or_labelled_pixels_is_refused(make_store: StoreMaker) -> None:
+    nothing = {"s": np.zeros((16, 16), np.uint8)}
+    with pytest.raises(SplitError, match=r"must hold valid pixels: got none in 1 scene; check the scenes' nodata"):
+        plan_split(make_store({"s": LABELS}, valid=nothing), SETTINGS, 42)
+    blank = {"s": np.full((16, 16), 255, np.uint8)}
+    message = r"must hold labelled pixels .*: got none in 1 scene; check acquire's labels"
+    for rule in ("error", "report_only"):
+        with pytest.raises(SplitError, match=message):
+            plan_split(make_store(blank), settings(rare_classes=rule), 42)
+
+
+def test_overlapping_crss_are_named_with_a_remedy(make_store: StoreMaker) -> None:
+    x, y = Transformer.from_crs(32748, 32749, always_xy=True).transform(833_000, 9_310_000)
+    grids = {"a": grid_of((16, 16), origin=(833_000.0, 9_310_000.0)),
+             "b": grid_of((16, 16), "EPSG:32749", origin=(x, y))}
+    labels = np.where(LABELS == 1, 1, 0).astype(np.uint8)
+    message = r"a \(EPSG:32748\), b \(EPSG:32749\) leave \d of \d+ blocks .*; warp them to one CRS"
+    with pytest.raises(SplitError, match=message):
+        plan_split(make_store({"a": labels, "b": labels}, grids=grids), settings(block_size_m=80), 42)
 
 
 def test_all_folds_must_have_support_where_that_is_asked(make_store: StoreMaker) -> None:
@@ -71,7 +124,7 @@ def test_all_folds_must_have_support_where_that_is_asked(make_store: StoreMaker)
 
 
 def test_error_for_a_class_without_labels(make_store: StoreMaker) -> None:
-    with pytest.raises(SplitError, match=r"class b \(no labelled pixel at all\) must have"):
+    with pytest.raises(SplitError, match=r"class b \(no labelled pixel at all\) must have .* test; label it, "):
         plan_split(make_store({"s": np.zeros((16, 16), np.uint8)}), SETTINGS, 42)
 
 
