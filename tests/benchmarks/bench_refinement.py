@@ -12,6 +12,7 @@ alike. Ours also measures geodesic areas and keeps the ledger in that time.
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -163,7 +164,8 @@ def _laid_side_by_side(scene: Path, outlines: gpd.GeoDataFrame, folder: Path,
 
 def gewata(folder: Path) -> Case:
     """Real Landsat, land cover polygons that cover half of it."""
-    source = Path(__file__).resolve().parents[3] / "shared/data/gewata"
+    shared = Path(__file__).resolve().parents[3] / "shared/data"
+    source = Path(os.environ.get("KUMULUS_TEST_DATA") or shared) / "gewata"
     outlines = read_vectors(source / "lulc_polygons.gpkg")
     names = [f"outline-{i:04d}" for i in range(len(outlines))]
     return _case(source / "image.tif", outlines[["class", "geometry"]].assign(source_id=names), folder, GEWATA, SCALE)
