@@ -25,13 +25,13 @@ repro: $(STAMP)  ## the whole pipeline: only what is stale runs
 	@dvc repro
 
 test: $(STAMP)  ## all tests
-	@pytest -n auto --maxprocesses=4 --dist loadfile
+	@pytest -n logical --maxprocesses=4 --dist loadfile
 
 check: $(STAMP)  ## style, types, layers, tests
 	@ruff check .
 	@mypy
 	@lint-imports --no-logo
-	@pytest -n auto --maxprocesses=4 --dist loadfile
+	@pytest -n logical --maxprocesses=4 --dist loadfile
 
 deps: $(STAMP)  ## write each stage's code dependencies into dvc.yaml
 	@python tools/closure.py
