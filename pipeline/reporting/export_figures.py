@@ -58,6 +58,6 @@ def draw_map(
     show(left, class_image(class_HW, list(colors.values())), f"{scene}: class")
     grey = colormaps["gray"](np.clip((percent_HW.astype(np.float32) - 50) / 50, 0, 1))[..., :3]
     grey[percent_HW == IGNORE_INDEX] = 1.0
-    show(right, grey, f"{scene}: confidence (black: 50 % or less, white: 100 %)")
+    show(right, grey, f"{scene}: confidence (black up to 50 %, white 100 %)")
     color_legend(figure, {**{f"{readable(n)} {shares[n]:.1%}": c for n, c in colors.items()}, "no data": UNKNOWN})
     save(figure, path)

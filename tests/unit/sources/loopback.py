@@ -2,6 +2,7 @@
 
 import re
 import threading
+from abc import ABC, abstractmethod
 from collections import defaultdict
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -29,7 +30,7 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-class Loopback:
+class Loopback(ABC):
     """Subclasses define `answer(request)`; `with` starts and stops it."""
 
     def __init__(self) -> None:
@@ -57,8 +58,8 @@ class Loopback:
         self._server.shutdown()
         self._server.server_close()
 
-    def answer(self, request: Request) -> Answer:
-        raise NotImplementedError
+    @abstractmethod
+    def answer(self, request: Request) -> Answer: ...
 
     def paths(self, method: str | None = None) -> list[str]:
         return [r.path for r in self.requests if method in (None, r.method)]
