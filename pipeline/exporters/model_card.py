@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.inference.onnx_predictor import ModelFacts
-from pipeline.params.train import NetworkParams
+from pipeline.params.network import NetworkParams
 from pipeline.paths import staged_file
 
 #: Scores shown, by their names in metrics.json; the last group has one value a class.

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pipeline.losses.cross_entropy import cross_entropy_sum, pixel_importance
 from pipeline.losses.dice import dice_sum
-from pipeline.params.train import LossWeights
+from pipeline.params.loss import LossWeights
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import ModelError
 from pipeline.networks.spec import ModelSpec
-from pipeline.params.train import NetworkParams
+from pipeline.params.network import NetworkParams
 
 
 class Normalizer(nn.Module):

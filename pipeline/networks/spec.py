@@ -7,8 +7,8 @@ from pydantic import Field, model_validator
 from pipeline.errors import KumulusError
 from pipeline.features.channels import ChannelRecipe
 from pipeline.params.base import Section
+from pipeline.params.network import NetworkParams
 from pipeline.params.task import TextureParams
-from pipeline.params.train import NetworkParams
 
 
 class ModelSpec(Section):

@@ -5,75 +5,11 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from pipeline.params.base import Section
+from pipeline.params.loss import LossParams
+from pipeline.params.network import NetworkParams
+from pipeline.params.optimizer import OptimizerParams, ScheduleParams
+from pipeline.params.patches import PatchParams
 from pipeline.params.task import Task
-
-
-class NetworkParams(Section):
-    """A segmentation_models_pytorch architecture and encoder, always from scratch (no hub weights)."""
-
-    architecture: str = "Unet"
-    encoder: str = "resnet18"
-    #: Encoder stages used; each halves the resolution.
-    encoder_depth: int = Field(default=4, ge=3, le=5)
-    #: Channels of the decoder, deepest first; only for architectures that take them ([] leaves the library's).
-    decoder_channels: tuple[int, ...] = (128, 64, 32, 16)
-
-    @model_validator(mode="after")
-    def _channels_fit_depth(self) -> "NetworkParams":
-        if self.decoder_channels and len(self.decoder_channels) != self.encoder_depth:
-            raise ValueError(f"train.network.decoder_channels must have encoder_depth={self.encoder_depth} entries: "
-                             f"got {list(self.decoder_channels)}")
-        return self
-
-
-class PatchParams(Section):
-    """Windows cut in memory; an epoch is a number of draws, not a pass."""
-
-    size_px: int = Field(default=128, ge=32, multiple_of=32)
-    per_epoch: int = Field(default=64, ge=1)
-    #: Flips and quarter turns (the dihedral group D4).
-    flips_and_rotations: bool = True
-
-
-class LossWeights(Section):
-    """Weights of the summed loss terms; 0 leaves a term out."""
-
-    cross_entropy: float = Field(default=1.0, ge=0)
-    dice: float = Field(default=0.5, ge=0)
-
-    @model_validator(mode="after")
-    def _one_term(self) -> "LossWeights":
-        if self.cross_entropy + self.dice == 0:
-            raise ValueError("train.loss.weights must have one term above 0: got only zeros")
-        return self
-
-
-class LossParams(Section):
-    """What the loss sums and how classes weigh in its cross-entropy."""
-
-    weights: LossWeights = LossWeights()
-    #: none: equal. inverse_sqrt, inverse: by train pixel counts, mean 1 over labelled pixels.
-    class_weights: Literal["none", "inverse_sqrt", "inverse"] = "inverse_sqrt"
-
-
-class OptimizerParams(Section):
-    """AdamW (Loshchilov & Hutter 2019)."""
-
-    lr: float = Field(default=1e-3, gt=0)
-    weight_decay: float = Field(default=1e-2, ge=0)
-    #: Gradients are scaled down to this norm; 0 leaves them.
-    clip_norm: float = Field(default=1.0, ge=0)
-
-
-class ScheduleParams(Section):
-    """Learning rate over epochs."""
-
-    name: Literal["constant", "cosine", "plateau"] = "cosine"
-    #: Epochs of linear warm-up (cosine and constant).
-    warmup_epochs: int = Field(default=1, ge=0)
-    #: plateau: epochs without a better val score before the rate falls by `factor`.
-    patience: int = Field(default=5, ge=1)
-    factor: float = Field(default=0.5, gt=0, lt=1)
 
 
 class TrainParams(Section):

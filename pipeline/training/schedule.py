@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from pipeline.params.train import ScheduleParams
+from pipeline.params.optimizer import ScheduleParams
 
 
 def rate_factor(schedule: ScheduleParams, step: int, steps_per_epoch: int, epochs: int,

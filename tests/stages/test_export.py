@@ -24,7 +24,7 @@ from pipeline.networks.members import save_member
 from pipeline.networks.segmenter import build
 from pipeline.networks.spec import ModelSpec
 from pipeline.params.load import Params
-from pipeline.params.train import NetworkParams
+from pipeline.params.network import NetworkParams
 from pipeline.paths import Paths
 from pipeline.types import SilentLog
 from stages.export import run

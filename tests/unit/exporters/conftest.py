@@ -16,7 +16,7 @@ from pipeline.geo.grid import Grid
 from pipeline.inference.onnx_predictor import ModelFacts
 from pipeline.networks.segmenter import Segmenter, build
 from pipeline.networks.spec import ModelSpec
-from pipeline.params.train import NetworkParams
+from pipeline.params.network import NetworkParams
 
 BANDS = ("blue", "green", "red", "nir")
 DIGEST = "ab" * 32

@@ -21,8 +21,8 @@ from pipeline.networks.members import save_member
 from pipeline.networks.segmenter import Segmenter, build
 from pipeline.networks.spec import ModelSpec
 from pipeline.params.evaluate import TileParams
+from pipeline.params.network import NetworkParams
 from pipeline.params.task import TextureParams
-from pipeline.params.train import NetworkParams
 
 BANDS = ("blue", "green", "red", "nir")
 TILES = TileParams(size_px=64, overlap_px=16)

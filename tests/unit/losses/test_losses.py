@@ -10,7 +10,7 @@ from pipeline.losses.class_weights import class_weights
 from pipeline.losses.cross_entropy import cross_entropy_sum, pixel_importance
 from pipeline.losses.dice import dice_sum
 from pipeline.losses.total import StepTotals, TotalLoss
-from pipeline.params.train import LossWeights
+from pipeline.params.loss import LossWeights
 
 ONES = torch.ones(3)
 

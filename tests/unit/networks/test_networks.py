@@ -11,8 +11,8 @@ from pipeline.features.channels import ChannelRecipe
 from pipeline.networks.members import load_member, member_folders, save_member
 from pipeline.networks.segmenter import build
 from pipeline.networks.spec import ModelSpec
+from pipeline.params.network import NetworkParams
 from pipeline.params.task import TextureParams
-from pipeline.params.train import NetworkParams
 
 
 @pytest.fixture

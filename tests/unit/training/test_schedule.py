@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from pipeline.params.train import ScheduleParams
+from pipeline.params.optimizer import ScheduleParams
 from pipeline.training.schedule import rate_factor, stale_epochs
 
 
