@@ -30,7 +30,10 @@ def load_member(folder: Path) -> Segmenter:
     try:
         spec = ModelSpec.model_validate_json((folder / "model.json").read_text(encoding="utf-8"))
         segmenter = build(spec)
-        segmenter.load_state_dict(load_file(folder / "weights.safetensors"))
+        state = load_file(folder / "weights.safetensors")
+        # Members of before unused stages were dropped still hold them.
+        dropped = tuple(f"{name}." for name in segmenter.dropped)
+        segmenter.load_state_dict({name: value for name, value in state.items() if not name.startswith(dropped)})
     except FileNotFoundError as error:
         raise ModelError(f"model member {folder} must hold model.json and weights.safetensors: "
                          f"{Path(str(error.filename)).name} not found; run `dvc repro train`") from error

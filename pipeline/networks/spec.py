@@ -42,6 +42,16 @@ class ModelSpec(Section):
     pixel_size_m: float
     #: sha256 of the split's folder: scores are only honest on ground that this very split held out.
     split: str
+    #: What the member was seeded with, and the fold that it held out as its val part. A model.json of before there
+    #: were several members says neither (-1): the project's seed, the certificate's val fold.
+    seed: int = -1
+    val_fold: int = -1
+    #: sha256 of the weights it started from; "" = drawn at random.
+    warm_start: str = ""
+    #: Added to the logits, by class, before anything is decided; () = nothing (see pipeline.training.prior).
+    logit_bias: tuple[float, ...] = ()
+    #: What the logits, bias included, are divided by; 1 = not calibrated.
+    temperature: float = Field(default=1.0, gt=0)
 
     @model_validator(mode="before")
     @classmethod
@@ -58,6 +68,9 @@ class ModelSpec(Section):
             if len(getattr(self, name)) != len(getattr(self, per)):
                 raise ValueError(f"{name} must have one value for each of {per} {list(getattr(self, per))}: "
                                  f"got {list(getattr(self, name))}")
+        if len(self.logit_bias) not in (0, len(self.classes)):
+            raise ValueError(f"logit_bias must have one value for each of classes {list(self.classes)}, or be empty: "
+                             f"got {list(self.logit_bias)}")
         try:
             _ = self.recipe
         except KumulusError as error:
