@@ -4,7 +4,7 @@ Shape legend: N patches, C channels, H rows, W columns (H = W).
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -22,6 +22,15 @@ _TURNS = ((False, ()), (True, (0,)), (False, (0, 1)), (True, (1,)), (False, (1,)
 
 
 @dataclass(frozen=True)
+class Tally:
+    """What a batch holds of each class, by id from 0 to 254."""
+
+    #: Labelled pixels, and the sum of their weights.
+    pixels: tuple[int, ...]
+    weight: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Batch:
     """A part of one step as it was cut, not yet turned; half the bytes of float32 images for 16-bit scenes."""
 
@@ -35,13 +44,35 @@ class Batch:
     raw_weight_NHW: Tensor
     #: Flip and quarter turn of each patch.
     turns: tuple[int, ...]
-    #: Where each patch was cut, as `scene row col`, for messages.
+    #: Where each patch was cut, for messages.
     places: tuple[str, ...]
+    #: Its tally, where a worker has counted.
+    counted: Tally | None = None
 
     def to(self, device: torch.device) -> "Batch":
-        """The batch on a device."""
-        return replace(self, raw_NHWC=self.raw_NHWC.to(device), visible_NHW=self.visible_NHW.to(device),
-                       raw_labels_NHW=self.raw_labels_NHW.to(device), raw_weight_NHW=self.raw_weight_NHW.to(device))
+        """The batch on a device; a GPU's queue takes the copy, which waits for nothing if memory is pinned."""
+        return self._each(lambda tensor: tensor.to(device, non_blocking=device.type == "cuda"))
+
+    def pin_memory(self) -> "Batch":
+        """The batch in memory that a GPU reads by itself (called by torch's DataLoader)."""
+        return self._each(lambda tensor: tensor.pin_memory())
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        return replace(self, raw_NHWC=change(self.raw_NHWC), visible_NHW=change(self.visible_NHW),
+                       raw_labels_NHW=change(self.raw_labels_NHW), raw_weight_NHW=change(self.raw_weight_NHW))
+
+    def tally(self) -> Tally:
+        """Labelled pixels and their weights by class, counted on the host."""
+        if self.counted is not None:
+            return self.counted
+        labels, weight = self.raw_labels_NHW.view(-1), self.raw_weight_NHW.view(-1)
+        return Tally(tuple(torch.bincount(labels, minlength=256)[:IGNORE_INDEX].tolist()),
+                     tuple(torch.bincount(labels, weights=weight, minlength=256)[:IGNORE_INDEX].tolist()))
+
+    def prepared(self) -> "Batch":
+        """The batch turned and counted already: what a worker can do for the process that trains."""
+        return replace(self._each(lambda tensor: turned(tensor, self.turns)), turns=(0,) * len(self.turns),
+                       counted=self.tally())
 
     def image(self) -> Tensor:
         """float32 NCHW in scene units, NaN = invalid or held out; channels last in memory, turned."""
@@ -111,5 +142,4 @@ def collate(patches: Sequence[Patch], recycled: Recycled | None = None) -> Batch
                              stacked([p.labels for p in patches]))
     return Batch(torch.from_numpy(stacked([p.image for p in patches])), torch.from_numpy(visible),
                  torch.from_numpy(labels), torch.from_numpy(stacked([p.weight for p in patches])),
-                 tuple(p.turn for p in patches),
-                 tuple(f"{p.scene_id} row {p.window.row} col {p.window.col}" for p in patches))
+                 tuple(p.turn for p in patches), tuple(p.place for p in patches))

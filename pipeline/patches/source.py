@@ -12,8 +12,8 @@ import numpy as np
 
 from pipeline.features.channels import ChannelRecipe
 from pipeline.patches.cut import cut
-from pipeline.patches.draws import Draws
 from pipeline.patches.ground import TrainGround
+from pipeline.patches.samplers import Sampler
 from pipeline.seeding import generator
 from pipeline.types import AnyArray, FloatArray, UInt8Array, Window
 
@@ -42,6 +42,13 @@ class Patch:
     turn: int
     scene_id: str
     window: Window
+    #: Places of other patches of which it has parts.
+    donors: tuple[str, ...] = ()
+
+    @property
+    def place(self) -> str:
+        """Where it was cut, and after a + where parts of it were, for messages."""
+        return " + ".join((f"{self.scene_id} row {self.window.row} col {self.window.col}", *self.donors))
 
 
 class PatchSource(Protocol):
@@ -53,39 +60,32 @@ class PatchSource(Protocol):
 
 
 class WindowPatches:
-    """Windows around labelled train pixels drawn uniformly, the pixel anywhere in the window.
+    """Windows of the train ground where a sampler places them.
 
-    Every labelled train pixel can be drawn. Windows stay inside scenes that are large enough; smaller scenes are padded
-    with invisible pixels.
+    Args:
+        grounds: the scenes the sampler's places refer to.
+        recipe: how channels come from bands.
+        sampler: where patches are cut.
+        seed: of the photometric changes.
+        photometric: changes of the bands, if any.
     """
 
-    def __init__(self, grounds: Sequence[TrainGround], recipe: ChannelRecipe, size_px: int, seed: int,
-                 flips_and_rotations: bool, photometric: Photometric | None = None) -> None:
+    def __init__(self, grounds: Sequence[TrainGround], recipe: ChannelRecipe, sampler: Sampler, seed: int,
+                 photometric: Photometric | None = None) -> None:
         self._grounds = grounds
         self._recipe = recipe
+        self._sampler = sampler
         self._seed = seed
         self._photometric = photometric
-        self._size = size_px
-        self._ends = np.cumsum([g.labelled for g in grounds])
-        self._draws = Draws(seed, int(self._ends[-1]), size_px, 8 if flips_and_rotations else 1)
 
     def draw(self, epoch: int, index: int) -> Patch:
         """The patch of that place in that epoch."""
-        drawn = self._draws(epoch, index)
-        place = int(self._ends.searchsorted(drawn.number, side="right"))
-        ground = self._grounds[place]
-        row, col = ground.pixel(drawn.number - (int(self._ends[place - 1]) if place else 0))
-        height, width = ground.scene.grid.shape
-        window = Window(_inside(row - drawn.row_shift, height, self._size),
-                        _inside(col - drawn.col_shift, width, self._size), self._size, self._size)
+        place = self._sampler.place(epoch, index)
+        ground = self._grounds[place.ground]
         change = None
         if self._photometric is not None:
             change = partial(self._change, self._photometric, epoch, index)
-        return Patch(*cut(ground, window, self._recipe, change), drawn.turn, ground.scene.id, window)
+        return Patch(*cut(ground, place.window, self._recipe, change), place.turn, ground.scene.id, place.window)
 
     def _change(self, photometric: Photometric, epoch: int, index: int, image_BHW: FloatArray) -> FloatArray:
         return photometric(image_BHW, generator(self._seed, "photometric", epoch, index))
-
-
-def _inside(start: int, length: int, size: int) -> int:
-    return max(0, min(start, length - size))

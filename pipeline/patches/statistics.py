@@ -39,10 +39,15 @@ def band_statistics(grounds: Sequence[TrainGround], recipe: ChannelRecipe) -> Ba
     return found
 
 
+def raw_statistics(grounds: Sequence[TrainGround]) -> BandStatistics:
+    """Statistics of every band as it is over all visible train pixels, in scene units; a band may be constant."""
+    bands = grounds[0].scene.bands
+    return _gathered(grounds, ChannelRecipe.named(bands, bands, None, 1.0))
+
+
 def band_ranges(grounds: Sequence[TrainGround]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Least and largest value of every band over the visible train pixels, in scene units."""
-    bands = grounds[0].scene.bands
-    found = _gathered(grounds, ChannelRecipe.named(bands, bands, None, 1.0))
+    found = raw_statistics(grounds)
     return found.low, found.high
 
 

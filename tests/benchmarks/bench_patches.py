@@ -37,7 +37,8 @@ import torch
 
 from pipeline.features.channels import ChannelRecipe
 from pipeline.patches.batch import Batch, Recycled, collate
-from pipeline.patches.ground import open_ground
+from pipeline.patches.ground import TrainGround, open_ground
+from pipeline.patches.samplers import uniform_sampler
 from pipeline.patches.source import WindowPatches
 from pipeline.patches.statistics import band_statistics
 from pipeline.scenes.store import SceneStore
@@ -48,6 +49,10 @@ _BATCH, _BATCHES = 8, 64
 _PLAIN = ChannelRecipe.named(BANDS, BANDS, None, 10000.0)
 
 Tensors = tuple[torch.Tensor, ...]
+
+
+def _source(grounds: list[TrainGround], size: int) -> WindowPatches:
+    return WindowPatches(grounds, _PLAIN, uniform_sampler(grounds, size, seed=1, turns=8), seed=1)
 
 
 class PlainNumpy:
@@ -116,7 +121,7 @@ class Kumulus:
     """The project's patches."""
 
     def __init__(self, store: SceneStore, split: Split, size: int) -> None:
-        self._source = WindowPatches(open_ground(store, split), _PLAIN, size, seed=1, flips_and_rotations=True)
+        self._source = _source(open_ground(store, split), size)
         self._next = 0
         self._recycled = Recycled()
 
@@ -172,7 +177,7 @@ def opening(folder: Path, sizes: list[int]) -> list[dict[str, float]]:
         tracemalloc.start()
         grounds = open_ground(store, split)
         band_statistics(grounds, _PLAIN)
-        collate([WindowPatches(grounds, _PLAIN, 256, 1, True).draw(0, i) for i in range(8)])
+        collate([_source(grounds, 256).draw(0, i) for i in range(8)])
         rows.append({"size_px": size, "seconds": seconds, "peak_mib": tracemalloc.get_traced_memory()[1] / 2**20})
         tracemalloc.stop()
     return rows

@@ -15,7 +15,8 @@ from pipeline.geo import raster_io
 from pipeline.geo.grid import Grid
 from pipeline.params.task import TextureParams
 from pipeline.patches.batch import collate
-from pipeline.patches.ground import open_ground
+from pipeline.patches.ground import TrainGround, open_ground
+from pipeline.patches.samplers import uniform_sampler
 from pipeline.patches.source import Patch, WindowPatches
 from pipeline.scenes.store import SceneStore
 from pipeline.splits.split import Split
@@ -28,7 +29,13 @@ TEXTURE = ChannelRecipe.named(BANDS, ("nir", "NDVI", "glcm_entropy_red", "glcm_c
 
 def source_of(data: Any, seed: int = 3, size: int = 32, recipe: ChannelRecipe = PLAIN, **options: Any) -> WindowPatches:
     """Patches of a tiny store."""
-    return WindowPatches(open_ground(data.store, data.split), recipe, size, seed, flips_and_rotations=True, **options)
+    grounds = open_ground(data.store, data.split)
+    return WindowPatches(grounds, recipe, uniform_sampler(grounds, size, seed, turns=8), seed, **options)
+
+
+def uniform(grounds: list[TrainGround], size: int, seed: int = 0) -> WindowPatches:
+    """Patches around labelled pixels, not turned."""
+    return WindowPatches(grounds, PLAIN, uniform_sampler(grounds, size, seed, turns=1), seed)
 
 
 def digest(*patches: Patch) -> str:

@@ -10,10 +10,9 @@ import pytest
 from pipeline.errors import SplitError
 from pipeline.geo import raster_io
 from pipeline.patches.ground import TrainGround, class_counts, open_ground, scene_bands
-from pipeline.patches.source import WindowPatches
 from pipeline.patches.statistics import band_statistics
 from pipeline.types import IGNORE_INDEX, Window
-from tests.unit.patches.samples import PLAIN, digest, large_store
+from tests.unit.patches.samples import PLAIN, digest, large_store, uniform
 
 WHOLE = Window(0, 0, 96, 128)
 
@@ -108,7 +107,7 @@ def test_memory_does_not_grow_with_the_scene(tmp_path):
         tracemalloc.start()
         grounds = open_ground(store, split)
         band_statistics(grounds, PLAIN)
-        source = WindowPatches(grounds, PLAIN, 128, 0, flips_and_rotations=True)
+        source = uniform(grounds, 128)
         digest(*(source.draw(0, i) for i in range(4)))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()

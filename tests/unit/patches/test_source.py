@@ -13,9 +13,8 @@ from pipeline.features.channels import ChannelRecipe
 from pipeline.patches.batch import collate
 from pipeline.patches.cut import channels, cut
 from pipeline.patches.ground import TrainGround, masked, open_ground
-from pipeline.patches.source import WindowPatches
 from pipeline.types import IGNORE_INDEX, Window
-from tests.unit.patches.samples import BANDS, PLAIN, TEXTURE, digest, source_of
+from tests.unit.patches.samples import BANDS, PLAIN, TEXTURE, digest, source_of, uniform
 
 
 @pytest.mark.parametrize("recipe", [PLAIN, TEXTURE], ids=["plain", "texture"])
@@ -102,7 +101,7 @@ def test_every_labelled_pixel_is_drawn_about_equally_often(tiny_data, monkeypatc
         return row, col
 
     monkeypatch.setattr(TrainGround, "pixel", recorded)
-    source = WindowPatches([ground], PLAIN, 8, 0, flips_and_rotations=False)
+    source = uniform([ground], 8)
     for i in range(8000):
         assert source.draw(0, i).turn == 0
     labelled = labels != IGNORE_INDEX
@@ -120,7 +119,7 @@ def test_windows_around_it_show_every_labelled_pixel(tiny_data):
     data = tiny_data()
     ground = open_ground(data.store, data.split)[0]
     seen = np.zeros(ground.scene.grid.shape)
-    source = WindowPatches([ground], PLAIN, 32, 0, flips_and_rotations=False)
+    source = uniform([ground], 32)
     for i in range(600):
         seen[source.draw(0, i).window.slices] += 1
     assert (seen[ground.labels(Window(0, 0, 96, 128)) != IGNORE_INDEX] > 0).all()
@@ -137,7 +136,7 @@ def test_scenes_are_drawn_in_proportion_to_their_labelled_pixels(tiny_data):
     for folder in (data.scenes, data.splits):
         shutil.copytree(folder / "one", folder / "two")
     scene = dataclasses.replace(one.scene, id="two", folder=data.scenes / "two")
-    source = WindowPatches([one, dataclasses.replace(one, scene=scene)], PLAIN, 32, 0, flips_and_rotations=False)
+    source = uniform([one, dataclasses.replace(one, scene=scene)], 32)
     drawn = [source.draw(0, i).scene_id for i in range(1000)]
     # Half each: a binomial count of 1000 leaves 430..570 once in 100,000 times.
     assert 430 < drawn.count("two") < 570
