@@ -1,5 +1,6 @@
 """Section `acquire`: where scenes, labels and (if there is one) an independent reference come from."""
 
+import warnings
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -12,10 +13,24 @@ from pipeline.params.task import Task
 
 
 class SyntheticParams(Section):
-    """The embedded scene: a coastal city made by code from the seed, 10 m pixels."""
+    """Scenes made by code from the seed: one coastal city (10 m pixels), or a set of mountain images (30 m)."""
 
+    kind: Literal["city", "glacier"] = "city"
     seed: int = Field(default=42, ge=0)
+    #: Side of the city or of each mountain image in pixels.
     size_px: int = Field(default=1024, ge=256, le=8192, multiple_of=64)
+    #: glacier: how many images; image k is the same in a set of any size.
+    images: int = Field(default=31, ge=1, le=1000)
+    #: glacier: `shifted` images differ in sensor gain, height of the snow line, and in what counts as a lake.
+    domain: Literal["target", "shifted"] = "target"
+
+    @model_validator(mode="after")
+    def _useful(self) -> "SyntheticParams":
+        idle = [name for name in ("images", "domain") if getattr(self, name) != type(self).model_fields[name].default]
+        if self.kind == "city" and idle:
+            warnings.warn(f"acquire.synthetic.{' and '.join(idle)} have no effect with acquire.synthetic.kind=city; "
+                          "remove them, or set kind to glacier", stacklevel=2)
+        return self
 
 
 class AcquireParams(Section):

@@ -2,11 +2,12 @@
 
 A recipe is a part of a params file. Its sections are merged into those of params.yaml key by key; lists, and mappings
 whose keys are the user's own names (class names, say), are taken whole. The text is spliced rather than dumped anew, so
-everything the recipe does not touch stays as it was, byte for byte.
+everything the recipe does not touch stays as it was, byte for byte. Keys that another recipe brought, and that neither
+the default recipe nor the new one has, are taken out first: they go back to their defaults.
 """
 
 import importlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from ruamel.yaml.nodes import CollectionNode, MappingNode, Node, SequenceNode
 from pipeline.errors import ParamsError
 from pipeline.params.load import SECTIONS, parse
 from pipeline.paths import staged_file
+
+#: The recipe that params.yaml comes with.
+DEFAULT = "settlement"
 
 
 @dataclass(frozen=True)
@@ -60,7 +64,10 @@ def use(params_file: Path, folder: Path, name: str) -> list[str]:
         raise ParamsError(f"recipe must be one of {sorted(recipes)}: got {name!r}; see `kumulus recipe list`")
     if not params_file.exists():
         raise ParamsError(f"{params_file.name} must exist in the working folder: not found; run in the project's root")
-    text, changed = overlay(params_file.read_text(encoding="utf-8"), recipes[name].path.read_text(encoding="utf-8"))
+    texts = {known: recipe.path.read_text(encoding="utf-8") for known, recipe in recipes.items()}
+    text, gone = without_leftovers(params_file.read_text(encoding="utf-8"), name, texts)
+    text, changed = overlay(text, texts[name])
+    changed = [*gone, *changed]
     try:
         parse(text)
     except ParamsError as error:
@@ -82,6 +89,63 @@ def overlay(params_text: str, recipe_text: str) -> tuple[str, list[str]]:
     for splice in sorted(splices, key=lambda s: s.start, reverse=True):
         params_text = params_text[: splice.start] + splice.text + params_text[splice.end :]
     return params_text, [splice.key for splice in splices]
+
+
+def without_leftovers(params_text: str, name: str, recipes: Mapping[str, str]) -> tuple[str, list[str]]:
+    """The text without the keys that other recipes brought, and these keys (dotted).
+
+    Args:
+        params_text: of params.yaml.
+        name: of the recipe about to be laid over it.
+        recipes: text of each recipe by name; without the default one nothing is taken out.
+
+    Raises:
+        ParamsError: one of the texts is not a YAML mapping.
+    """
+    nodes = {known: _compose(text, f"recipe {known}") for known, text in recipes.items()}
+    if DEFAULT not in nodes:
+        return params_text, []
+    foreign = {key for known, node in nodes.items() if known not in (DEFAULT, name)
+               for key in _beyond(node, nodes[DEFAULT], None, "")}
+    stale = foreign - set(_beyond(nodes[name], nodes[DEFAULT], None, ""))
+    splices = list(_removals(_compose(params_text, "params.yaml"), params_text, stale, ""))
+    for splice in sorted(splices, key=lambda s: s.start, reverse=True):
+        params_text = params_text[: splice.start] + params_text[splice.end :]
+    return params_text, [splice.key for splice in splices]
+
+
+def _beyond(node: MappingNode, default: MappingNode, model: type[BaseModel] | None, prefix: str) -> Iterator[str]:
+    """Dotted keys that a recipe has and the default has not, the topmost of each branch."""
+    known = {key.value: value for key, value in default.value}
+    for key, value in node.value:
+        dotted, section = f"{prefix}{key.value}", _section(model, key.value)
+        if key.value not in known:
+            yield dotted
+        elif section and isinstance(value, MappingNode) and isinstance(known[key.value], MappingNode):
+            yield from _beyond(value, known[key.value], section, f"{dotted}.")
+
+
+def _removals(base: MappingNode, text: str, stale: set[str], prefix: str) -> Iterator[_Splice]:
+    """Splices that take stale entries out: whole lines, or runs of a mapping on one line with their commas."""
+    entries = [(f"{prefix}{key.value}", key, value) for key, value in base.value]
+    run: list[tuple[str, int, int]] = []
+    before = int(base.start_mark.index) + 1  # where the last kept entry of a mapping on one line ends
+    for dotted, key, value in entries:
+        start = int(key.start_mark.index)
+        if dotted not in stale:
+            if run:
+                yield _Splice(run[0][1], start, "", ", ".join(name for name, _, _ in run))
+                run = []
+            before = _end(value)
+            if isinstance(value, MappingNode):
+                yield from _removals(value, text, stale, f"{dotted}.")
+        elif base.flow_style:
+            run.append((dotted, start, _end(value)))
+        else:
+            line, end = text.rfind("\n", 0, start) + 1, text.find("\n", _end(value))
+            yield _Splice(line, end + 1 if end >= 0 else len(text), "", dotted)
+    if run:
+        yield _Splice(before, run[-1][2], "", ", ".join(name for name, _, _ in run))
 
 
 def _compose(text: str, subject: str) -> MappingNode:

@@ -32,18 +32,40 @@ def gather(params: AcquireParams, task: Task, root: Path, out: Path, downloads: 
             from pipeline.sources.local.write import write_local
 
             return write_local(params, task, root, out)
+        case _ if params.synthetic.kind == "glacier":
+            return _write_glacier(params, task, out)
         case _:
-            return _write_synthetic(params, task, out)
+            return _write_city(params, task, out)
 
 
-def _write_synthetic(params: AcquireParams, task: Task, out: Path) -> Catalog:
+def _check_task(task: Task, kind: str, classes: tuple[str, ...], bands: tuple[str, ...]) -> None:
+    if task.class_names != classes or not set(task.bands) <= set(bands):
+        raise ParamsError(f"params.yaml: task must have classes {list(classes)} and bands out of {list(bands)} when "
+                          f"acquire.source is synthetic: got {list(task.class_names)} and {list(task.bands)}; "
+                          f"change task or acquire.synthetic.kind={kind}, or set acquire.source to local")
+
+
+def _write_glacier(params: AcquireParams, task: Task, out: Path) -> Catalog:
+    from pipeline.sources.synthetic.glacier.spectra import BANDS
+    from pipeline.sources.synthetic.glacier.surface import CLASSES
+    from pipeline.sources.synthetic.glacier.write import image_id, write_images
+
+    given = params.synthetic
+    _check_task(task, "glacier", CLASSES, BANDS)
+    count = write_images(out, given.seed, given.images, given.size_px, given.domain)
+    href = f"synthetic:kind=glacier,seed={given.seed},size_px={given.size_px},domain={given.domain}"
+    scenes = tuple(enter(out, out / f"scenes/{image_id(i)}.tif", f"{href},image={i}", bands=BANDS)
+                   for i in range(given.images))
+    href = f"{href},images={given.images}"
+    return Catalog(params.coverage, params.source, scenes, enter(out, out / "labels.gpkg", href, count=count),
+                   enter(out, out / "reference/truth.tif", href))
+
+
+def _write_city(params: AcquireParams, task: Task, out: Path) -> Catalog:
     from pipeline.sources.synthetic.spectra import BANDS
     from pipeline.sources.synthetic.write import CLASSES, write_scene
 
-    if task.class_names != CLASSES or not set(task.bands) <= set(BANDS):
-        raise ParamsError(f"params.yaml: task must have classes {list(CLASSES)} and bands out of {list(BANDS)} when "
-                          f"acquire.source is synthetic: got {list(task.class_names)} and {list(task.bands)}; "
-                          "change task, or set acquire.source to local")
+    _check_task(task, "city", CLASSES, BANDS)
     made = write_scene(out, params.synthetic.seed, params.synthetic.size_px)
     href = f"synthetic:seed={params.synthetic.seed},size_px={params.synthetic.size_px}"
     scene = enter(out, out / "scenes/synthetic.tif", href, bands=BANDS)

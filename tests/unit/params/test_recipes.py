@@ -8,7 +8,7 @@ from ruamel.yaml import YAML
 
 from pipeline.errors import ParamsError
 from pipeline.params.load import parse
-from pipeline.params.recipes import available, overlay, use
+from pipeline.params.recipes import available, overlay, use, without_leftovers
 
 BASE = """\
 # head
@@ -154,7 +154,33 @@ def test_projects_recipes_are_valid_and_lead_back_to_the_default(project: Path) 
     for name, text in recipes.items():
         there, _ = overlay(recipes["settlement"], text)
         assert parse(there, name).seed >= 0
-        back = parse(overlay(there, recipes["settlement"])[0]).dump()
+        cleared, gone = without_leftovers(there, "settlement", recipes)
+        assert all(not key.startswith("seed") for key in gone)
+        back = parse(overlay(cleared, recipes["settlement"])[0]).dump()
         for result in (back, default):  # files of one's own stay noted, without effect on the synthetic source
             result["acquire"].pop("local", None)
-        assert back == default, f"settlement must set every key that {name} sets"
+        assert back == default, f"the way back from {name}"
+
+
+def test_what_other_recipes_brought_is_taken_out_and_nothing_else() -> None:
+    recipes = {"settlement": "seed: 1\ntrain:\n  loss: {weights: {dice: 1}}\n  epochs: 3\n",
+               "other": "train:\n  ema_decay: 0.5\n  loss:\n    weights: {focal: 1, mcc: 1}\n    label_smoothing: 0\n",
+               "small": "train:\n  ema_decay: 0.9\n"}
+    params = ("seed: 1  # mine\ntrain:\n  folds: 5  # kept: no recipe names it\n"
+              "  loss: {weights: {dice: 1, focal: 2, mcc: 3}, label_smoothing: 0.2}\n  ema_decay: 0.5  # gone\n"
+              "  epochs: 3\n")
+    text, gone = without_leftovers(params, "settlement", recipes)
+    assert text == ("seed: 1  # mine\ntrain:\n  folds: 5  # kept: no recipe names it\n"
+                    "  loss: {weights: {dice: 1}}\n  epochs: 3\n")
+    assert gone == ["train.loss.weights.focal, train.loss.weights.mcc", "train.loss.label_smoothing", "train.ema_decay"]
+    text, gone = without_leftovers(params, "small", recipes)
+    assert "ema_decay: 0.5  # gone" in text
+    assert "focal" not in text
+    assert without_leftovers(params, "small", {"small": recipes["small"]}) == (params, [])
+
+
+def test_a_run_at_the_front_of_a_line_goes_with_its_commas() -> None:
+    recipes = {"settlement": "train:\n  optimizer: {lr: 1e-3}\n",
+               "other": "train:\n  optimizer: {name: sgd, momentum: 0.8}\n"}
+    text, _ = without_leftovers("train:\n  optimizer: {name: sgd, momentum: 0.8, lr: 1e-2}\n", "settlement", recipes)
+    assert text == "train:\n  optimizer: {lr: 1e-2}\n"
