@@ -1,10 +1,12 @@
-"""Stage train: fit the network on the train part of the split.
+"""Stage train: fit the network on the train part of the split, once for each member (seed and val fold).
 
 Reads data/scenes and data/splits. Writes models/checkpoint, models/run.json (the training's own key, the machine) and
 reports/train. Params: seed, task, train.
 """
 
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
+from functools import partial
+from typing import Any
 
 from pipeline.errors import one_line_errors
 from pipeline.params.load import Params, load
@@ -14,45 +16,43 @@ from pipeline.paths import Paths, staged_folder, write_json
 from pipeline.types import RunLog, SilentLog
 
 
-def run(params: Params, paths: Paths, log: RunLog | None = None) -> dict[str, object]:
-    """Train one member; its summary. Without a `log` the training is tracked in MLflow."""
+def run(params: Params, paths: Paths, log: RunLog | None = None) -> dict[str, Any]:
+    """Train the members; what metrics.json says. Without a `log` MLflow has a run of it, and of each of several."""
     from pipeline.digests import canonical_sha256
-    from pipeline.inference.validation import ValScorer
-    from pipeline.networks.members import save_member
+    from pipeline.inference.judge import Judge
     from pipeline.scenes.store import SceneStore
-    from pipeline.seeding import seed_everything
     from pipeline.splits.split import Split
-    from pipeline.tracking import identity, runs
-    from pipeline.training import engine, machine, prepare, resume
+    from pipeline.tracking import identity, runs, weights
+    from pipeline.training import engine, machine, members, overview, plan, ranks, resume, warm_start
 
     task, train = params.section(Task), params.section(TrainParams)
-    fabric = engine.open_fabric(train)
-    seed_everything(params.seed)
-    store, split = SceneStore.open(paths.scenes), Split.open(paths.splits)
-    ready = prepare.prepare(store, split, task, train, params.seed)
-    score = ValScorer(store, split, ready.spec.recipe, train.patches.size_px // 4, ready.spec.size_multiple)
-    score.check(train)
+    processes = ranks.Ranks(fabric := engine.open_fabric(train))
+    ground = members.Ground(SceneStore.open(paths.scenes), Split.open(paths.splits), task)
+    planned = plan.members(train, params.seed, ground.split)
     tags, environment = identity.identity(paths, params, "train"), machine.environment(fabric, train)
     fingerprint = canonical_sha256({"identity": tags, "machine": environment})[:32]
     with ExitStack() as stack:
-        kept = stack.enter_context(resume.open_resume(paths.resume, fingerprint, fabric.is_global_zero))
-        fabric.barrier()
+        kept = stack.enter_context(resume.open_resume(paths.resume, fingerprint, processes.first))
+        starts = processes.of_first(partial(warm_start.open_starts, train, planned, paths, kept, weights.fetch))
+        own_runs = partial(runs.member_run, paths, kept.key) if log is None and len(planned) > 1 else None
         if log is None:
-            log = stack.enter_context(runs.train_run(paths, kept.key, tags)) if fabric.is_global_zero else SilentLog()
+            log = SilentLog() if not processes.first else stack.enter_context(
+                runs.train_run(paths, kept.key, tags | warm_start.tags(starts)))
         log.params(params.dump("seed", "task", "train") | {"environment": environment})
         for name in ("scenes", "splits"):
             log.dataset(name, tags[f"kumulus.data_{name}_sha256"], f"data/{name}", "training")
-        trained = engine.train_network(fabric, ready.spec, ready.source, ready.class_weights_K, train, score, kept, log)
-        summary = engine.summary(trained) | {"train_pixels": ready.counts}
-        if fabric.is_global_zero:
+        judge, log_of = Judge(ground.store, task, train, fabric.device), own_runs or (lambda _: nullcontext(log))
+        found = members.train_members(fabric, processes, ground, train, planned, kept, starts, judge, log_of)
+        if processes.first:
             with staged_folder(paths.checkpoint) as folder, staged_folder(paths.report("train")) as report:
-                save_member(folder / "members/0", trained.segmenter, engine.history_csv(trained.history))
-                write_json(report / "metrics.json", summary)
-            write_json(paths.run_file, {"key": kept.key, "environment": environment})
-            for file in (*sorted(paths.report("train").iterdir()), *sorted((paths.checkpoint / "members/0").iterdir())):
-                log.artifact(file, "train")
+                members.collect(kept, folder)
+                write_json(report / "metrics.json", found)
+            origin = warm_start.record(train, starts)
+            write_json(paths.run_file, {"key": kept.key, "environment": environment} | origin)
+            log.metrics(overview.flat(found))
+            log.artifact(paths.report("train") / "metrics.json", "train")
         fabric.barrier()
-    return summary
+    return found
 
 
 if __name__ == "__main__":

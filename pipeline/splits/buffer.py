@@ -9,6 +9,7 @@ pixel's diagonal, which is taken off the distance. Pixels count as small as the 
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +19,8 @@ from scipy.ndimage import distance_transform_edt
 from pipeline.geo.grid import Grid
 from pipeline.geo.raster_io import create
 from pipeline.geo.windows import row_bands
+from pipeline.splits.folds import GROUND_HELD_BACK, GROUND_OUTSIDE, GROUND_TRAINS, Folds, Part
 from pipeline.splits.pixel_size import least_pixel_m, most_pixel_m
-from pipeline.splits.split import GROUND_HELD_BACK, GROUND_OUTSIDE, GROUND_TRAINS, Part, Split
 from pipeline.types import BoolArray, UInt8Array, Window
 
 #: Pixels whose distances are held at a time.
@@ -32,17 +33,18 @@ Grids = Sequence[tuple[str, Grid]]
 Distances = npt.NDArray[np.float64]
 
 
-def write_ground(split: Split, scene_id: str, grids: Grids) -> None:
-    """Write a scene's ground.tif beside its fold.tif, band by band; fold.tif of every scene must be there.
+def write_ground(split: Folds, scene_id: str, grids: Grids, folder: Path | None = None) -> None:
+    """Write a scene's ground.tif, band by band; fold.tif of every scene must be there.
 
     Args:
-        split: the split; its `buffer_m` is applied.
+        split: the split; its `val_fold` is held out and its `buffer_m` applied.
         scene_id: the scene.
         grids: id and grid of every scene of the store.
+        folder: it goes into <id>/ of this folder; None puts it beside fold.tif.
     """
     grid = dict(grids)[scene_id]
     fold = split.fold_map(scene_id)
-    with create(split.folder / scene_id / "ground.tif", grid, "uint8", ["ground"]) as writer:
+    with create((folder or split.folder) / scene_id / "ground.tif", grid, "uint8", ["ground"]) as writer:
         for window, distance in distances(split, scene_id, grids, HELD_OUT, split.buffer_m):
             train = split.mask(fold[window.slices], "train") & (distance > 0)
             values = np.where(train, np.where(distance > split.buffer_m, GROUND_TRAINS, GROUND_HELD_BACK),
@@ -50,12 +52,7 @@ def write_ground(split: Split, scene_id: str, grids: Grids) -> None:
             writer.write(values.astype(np.uint8), window)
 
 
-def train_ground(split: Split, scene_id: str) -> BoolArray:
-    """Pixels that may carry a train label, bool HW (whole scene in memory)."""
-    return np.asarray(split.ground_map(scene_id) == GROUND_TRAINS)
-
-
-def distances(split: Split, scene_id: str, grids: Grids, parts: Sequence[Part],
+def distances(split: Folds, scene_id: str, grids: Grids, parts: Sequence[Part],
               reach_m: float) -> Iterator[tuple[Window, Distances]]:
     """Row bands of the distance in metres to the nearest pixel of `parts` in any scene; inf beyond `reach_m`.
 
@@ -92,12 +89,12 @@ def _measured(seen: BoolArray, grid: Grid, reach_m: float) -> Distances:
     return result
 
 
-def _any_of(split: Split, fold: UInt8Array, parts: Sequence[Part]) -> BoolArray:
+def _any_of(split: Folds, fold: UInt8Array, parts: Sequence[Part]) -> BoolArray:
     mask: BoolArray = np.logical_or.reduce([split.mask(fold, part) for part in parts])
     return mask
 
 
-def _shown(split: Split, scene_id: str, grid: Grid, window: Window, parts: Sequence[Part],
+def _shown(split: Folds, scene_id: str, grid: Grid, window: Window, parts: Sequence[Part],
            offset: tuple[int, int]) -> BoolArray:
     """Pixels of `parts` of a scene in a window (which may reach off it) counted from `offset` (row, col) in it."""
     seen = np.zeros((window.height, window.width), dtype=bool)
@@ -110,7 +107,7 @@ def _shown(split: Split, scene_id: str, grid: Grid, window: Window, parts: Seque
     return seen
 
 
-def _looked_up(split: Split, other_id: str, other: Grid, own: Grid, window: Window,
+def _looked_up(split: Folds, other_id: str, other: Grid, own: Grid, window: Window,
                parts: Sequence[Part]) -> BoolArray:
     """Pixels of a window of `own` (which may reach off it) whose centre lies on ground of `parts` of another scene."""
     row, col = pixels_of(other, own, window)

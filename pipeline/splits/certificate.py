@@ -5,6 +5,7 @@ Shape legend: P parts (train, val, test), F folds (the test part last), K classe
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import reduce
 from operator import add
 from pathlib import Path
@@ -122,8 +123,6 @@ def _certify(split: Split, surveys: Sequence[Survey], store: SceneStore, plan: P
     _refuse_leaks(split, tally, place, part, least["train_to_held_out"])
     _refuse_thin_support(split, tally, params)
     _warn_of_shares(tally, params)
-    duplicates = find_duplicates(split, store, params, seed)
-    duplicates.refuse_or_warn(params)
     parts = {name: {"pixels": int(tally.pixels[p]), **_labelled(plan.classes, tally.labelled[p]),
                     "objects": _by_class(plan.classes, tally.objects[p]), "blocks": int(np.count_nonzero(part == p))}
              for p, name in enumerate(PARTS)}
@@ -141,10 +140,27 @@ def _certify(split: Split, surveys: Sequence[Survey], store: SceneStore, plan: P
         "train_pixels_lost_to_buffer": lost, "train_share_lost_to_buffer": _share(lost, tally.train_before_buffer),
         "held_out_pixels_with_train_label": tally.leaks, "held_out_pixels_seen": tally.seen,
         "least_distance_m": {k: round(m, 2) if np.isfinite(m) else None for k, m in least.items()},
-        "near_duplicates": duplicates.to_dict(),
+        **near_duplicates(split, store, params, seed),
         "separation": measure_separation(split, store, seed).to_dict(),
         "places": int(np.unique(place).size), "shared_places": [list(ids) for ids in split.shared_places],
     }
+
+
+def near_duplicates(split: Split, store: SceneStore, params: SplitParams, seed: int) -> dict[str, Any]:
+    """What was found of the same picture in train and held-out ground, as the certificate says it.
+
+    With `support_in: all_folds` each fold is held out in its turn, as members of a training do (`train.folds`).
+
+    Raises:
+        IntegrityError: the same picture lies in train and in a held-out part, and `near_duplicates` is `error`.
+    """
+    folds = range(params.folds) if params.support_in == "all_folds" else (split.val_fold,)
+    found = {fold: find_duplicates(replace(split, val_fold=fold), store, params, seed) for fold in folds}
+    for duplicates in found.values():
+        duplicates.refuse_or_warn(params)
+    others = {str(fold): duplicates.to_dict() for fold, duplicates in found.items() if fold != split.val_fold}
+    return {"near_duplicates": found[split.val_fold].to_dict(),
+            **({"near_duplicates_by_other_val_fold": others} if others else {})}
 
 
 def _read_blocks(split: Split, surveys: Sequence[Survey]) -> tuple[UInt8Array, npt.NDArray[np.intp]]:

@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 RUN_KEY = "kumulus.run_key"
 STAGE = "kumulus.stage"
 JOURNAL = "kumulus.journal"
+MEMBER = "kumulus.member"
+PARENT = "kumulus.parent"
+
+#: Value of PARENT: the training's run has not come to this MLflow, so far.
+NO_PARENT = "not on this MLflow"
 
 _METRICS_AT_ONCE = 800
 _PAIRS_AT_ONCE = 100
@@ -82,6 +87,19 @@ class Courier:
         with session(store):
             self.experiment_id = experiment_id(self.client, store)
 
+    def open(self, folder: Path) -> None:
+        """See that the journal's run is there.
+
+        Raises:
+            UnreachableError: MLflow stopped answering.
+            RefusedError: MLflow does not take the run.
+        """
+        mark = Bookmark.load(folder)
+        if not mark.run_id:
+            with session(self.store):
+                mark.run_id = self._run_id(begin(folder))
+            mark.save(folder)
+
     def deliver(self, folder: Path) -> bool:
         """Send what the journal holds beyond its bookmark; True once the run is over and the journal deleted.
 
@@ -91,11 +109,9 @@ class Courier:
             IntegrityError: a kept file is not what it was.
         """
         killed = not writer_lives(folder)
+        self.open(folder)
         mark = Bookmark.load(folder)
         with session(self.store):
-            if not mark.run_id:
-                mark.run_id = self._run_id(begin(folder))
-                mark.save(folder)
             for group in _grouped(read(folder, mark.offset)):
                 self._send(folder, mark, group)
                 mark.offset, mark.model_id, mark.problem = group[-1].next_offset, "", ""
@@ -111,23 +127,37 @@ class Courier:
         return True
 
     def _run_id(self, first: Event) -> str:
-        """The run of this journal: an earlier attempt's, or a killed one of the same training, or new."""
+        """The run of this journal; that of a training takes in child runs that came before it."""
+        fields = first.fields
+        run_id = self._own_run(first)
+        if fields["stage"] == "train":
+            for orphan in self._search({RUN_KEY: fields["key"], PARENT: NO_PARENT}):
+                self.client.set_tag(orphan.info.run_id, "mlflow.parentRunId", run_id)
+                self.client.delete_tag(orphan.info.run_id, PARENT)
+        return run_id
+
+    def _own_run(self, first: Event) -> str:
+        """An earlier attempt's run, or a killed one of the same training, or a new one."""
         fields = first.fields
         if runs := self._search({JOURNAL: fields["journal"]}):
             return str(runs[0].info.run_id)
-        tags = {**fields["tags"], RUN_KEY: fields["key"], STAGE: fields["stage"], JOURNAL: fields["journal"],
-                "mlflow.source.name": f"stages/{fields['stage']}.py", "mlflow.source.type": "LOCAL"}
-        same = self._search({RUN_KEY: fields["key"], STAGE: "train"})
-        if fields["stage"] == "train":
-            for run in same:
-                if run.info.status in ("KILLED", "FAILED"):
-                    self._resume(run.info.run_id, tags)
-                    return str(run.info.run_id)
-        elif same:
-            finished = [run for run in same if run.info.status == "FINISHED"]
-            tags["mlflow.parentRunId"] = (finished or same)[0].info.run_id
+        stage, key = fields["stage"], fields["key"]
+        tags = {**fields["tags"], RUN_KEY: key, STAGE: stage, JOURNAL: fields["journal"],
+                "mlflow.source.name": f"stages/{'train' if stage == 'member' else stage}.py",
+                "mlflow.source.type": "LOCAL"}
+        same = self._search({RUN_KEY: key, STAGE: "train"})
+        if stage == "train":
+            earlier = [run for run in same if run.info.status in ("KILLED", "FAILED")]
+        elif stage == "member":  # finished or not: a training that is resumed trains a member in one place only
+            earlier = self._search({RUN_KEY: key, STAGE: stage, MEMBER: fields["tags"][MEMBER]})
         else:
-            tags["kumulus.parent"] = "not on this MLflow"
+            earlier = []
+        if stage != "train":
+            finished = [run for run in same if run.info.status == "FINISHED"]
+            tags |= {"mlflow.parentRunId": (finished or same)[0].info.run_id} if same else {PARENT: NO_PARENT}
+        if earlier:
+            self._resume(earlier[0].info.run_id, tags)
+            return str(earlier[0].info.run_id)
         run = self.client.create_run(self.experiment_id, first.t, tags, run_name=fields["name"])
         return str(run.info.run_id)
 

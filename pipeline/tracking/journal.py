@@ -191,6 +191,11 @@ def begin(folder: Path) -> Event:
     return next(read(folder))
 
 
+def members(root: Path, key: str) -> list[Path]:
+    """The undelivered runs of a training's members, oldest first; found by their names alone."""
+    return sorted(root.glob(f"{key[:16]}-member-*"), key=lambda folder: int(folder.name.rpartition("-")[2]))
+
+
 def journals(root: Path) -> list[Path]:
     """The runs that are not yet delivered, oldest first; call it with the delivery lock held."""
     if not root.is_dir():

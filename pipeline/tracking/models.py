@@ -89,18 +89,26 @@ def _location(mlflow_client: "MlflowClient", ref: str) -> str:
     """The artifact URI behind a reference (mlflow's own resolver asks a global registry)."""
     if ref.startswith("runs:/"):
         return ref
+    found = version_of(mlflow_client, ref)
+    source = str(found.source)
+    if not source.startswith(_LOGGED):
+        return str(mlflow_client.get_model_version_download_uri(found.name, found.version))
+    return str(mlflow_client.get_logged_model(source.removeprefix(_LOGGED)).artifact_location)
+
+
+def version_of(mlflow_client: "MlflowClient", ref: str) -> Any:
+    """The model version behind `models:/name/version` or `models:/name@alias`.
+
+    Raises:
+        RefusedError: the reference reads otherwise.
+    """
     match = _REF.match(ref)
     if match is None:
         raise RefusedError("it must read models:/name/version, models:/name@alias or runs:/id/path")
     name, version, alias = match.group("name", "version", "alias")
     if alias:
-        found = mlflow_client.get_model_version_by_alias(name, alias)
-    else:
-        found = mlflow_client.get_model_version(name, version)
-    source = str(found.source)
-    if not source.startswith(_LOGGED):
-        return str(mlflow_client.get_model_version_download_uri(name, found.version))
-    return str(mlflow_client.get_logged_model(source.removeprefix(_LOGGED)).artifact_location)
+        return mlflow_client.get_model_version_by_alias(name, alias)
+    return mlflow_client.get_model_version(name, version)
 
 
 def create(mlflow_client: "MlflowClient", experiment_id: str, run_id: str, fields: Mapping[str, Any]) -> str:

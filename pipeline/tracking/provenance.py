@@ -42,7 +42,9 @@ LIBRARIES = (
 def provenance(params: Params, paths: Paths, code_root: Path = CODE_ROOT) -> dict[str, Any]:
     """The statement, as plain data.
 
-    `data.files` are sha256 by folder and path, `code` those of the files dvc.yaml lists for each stage.
+    `data.files` are sha256 by folder and path, `code` those of the files dvc.yaml lists for each stage. `warm_start`,
+    where there was one, has the sha256 of the weights that each member started from: those of another training's
+    checkpoint, which that training's own statement names under `data.files`.
 
     Args:
         params: the validated params.yaml.
@@ -69,6 +71,7 @@ def provenance(params: Params, paths: Paths, code_root: Path = CODE_ROOT) -> dic
         "lock": file_sha256(code_root / LOCK_FILE),
         "params": params.dump(),
         "environment": environment(params.section(TrainParams)),
+        **_warm_starts(paths.checkpoint),
     }
 
 
@@ -95,6 +98,15 @@ def write_provenance(path: Path, statement: dict[str, Any]) -> str:
     """Write the statement and return its sha256, which is the digest that exported files carry."""
     write_json(path, statement)
     return file_sha256(path)
+
+
+def _warm_starts(checkpoint: Path) -> dict[str, Any]:
+    """{"warm_start": {member: sha256}} as the members' model.json say; {} where all weights were drawn."""
+    found = {}
+    for file in sorted(checkpoint.glob("members/*/model.json")):
+        if digest := json.loads(file.read_text(encoding="utf-8")).get("warm_start", ""):
+            found[file.parent.name] = digest
+    return {"warm_start": found} if found else {}
 
 
 def _catalog(path: Path) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
     with train_run(paths, key, identity(paths, params, "train")) as log:
         log.params(params.dump("train", "seed"))
-        ...
+        with member_run(paths, key, member) as log_of_member:
+            ...
     with child_run(paths, "evaluate", identity(paths, params, "evaluate")) as log:
         ...
 
@@ -16,13 +17,29 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from types import TracebackType
+from typing import Protocol
 
 from pipeline.errors import IntegrityError
 from pipeline.paths import Paths
+from pipeline.tracking.delivery import MEMBER
 from pipeline.tracking.journal import Journal
 from pipeline.tracking.sampling import sampled
 from pipeline.tracking.sender import finish, start
 from pipeline.types import RunLog
+
+
+class Numbered(Protocol):
+    """One of the members of a training."""
+
+    @property
+    def number(self) -> int:
+        """Its place among them."""
+        ...
+
+    @property
+    def tags(self) -> Mapping[str, str]:
+        """What its run is found by."""
+        ...
 
 
 @contextlib.contextmanager
@@ -34,7 +51,18 @@ def train_run(paths: Paths, key: str, tags: Mapping[str, str] | None = None) -> 
         key: the training's own key, which models/run.json holds too.
         tags: identity and whatever else is known at the start.
     """
-    with _Run(paths, key, "train", tags or {}) as journal, sampled(journal):
+    with _sent(paths, key, "train", tags or {}) as journal, sampled(journal):
+        yield journal
+
+
+@contextlib.contextmanager
+def member_run(paths: Paths, key: str, member: Numbered) -> Iterator[RunLog]:
+    """The run of one of several members, nested below the run of the training, within whose block it is used.
+
+    The training's sender delivers it too, while the next member trains; nobody waits for it here.
+    """
+    tags = {**member.tags, MEMBER: str(member.number)}
+    with _Ended(_journal(paths, key, "member", f"member-{member.number}", tags)) as journal:
         yield journal
 
 
@@ -48,7 +76,7 @@ def child_run(paths: Paths, stage: str, tags: Mapping[str, str] | None = None) -
     Raises:
         IntegrityError: models/run.json is missing or holds no key.
     """
-    with _Run(paths, run_key(paths), stage, tags or {}) as journal:
+    with _sent(paths, run_key(paths), stage, tags or {}) as journal:
         yield journal
 
 
@@ -66,28 +94,41 @@ def run_key(paths: Paths) -> str:
     return str(key)
 
 
-class _Run:
-    """A journal and its sender, from begin to end."""
+def _journal(paths: Paths, key: str, stage: str, label: str, tags: Mapping[str, str]) -> Journal:
+    experiment = os.environ.get("DVC_EXP_NAME", "")
+    baseline = os.environ.get("DVC_EXP_BASELINE_REV", "")
+    dvc = {"kumulus.dvc_experiment": experiment, "kumulus.dvc_baseline": baseline,
+           "kumulus.ablation": os.environ.get("KUMULUS_ABLATION", "")}
+    return Journal.create(paths.journal, key, stage, f"{experiment or key[:8]}-{label}",
+                          {**tags, **{tag: value for tag, value in dvc.items() if value}})
 
-    def __init__(self, paths: Paths, key: str, stage: str, tags: Mapping[str, str]) -> None:
-        self.paths = paths
-        experiment = os.environ.get("DVC_EXP_NAME", "")
-        baseline = os.environ.get("DVC_EXP_BASELINE_REV", "")
-        dvc = {"kumulus.dvc_experiment": experiment, "kumulus.dvc_baseline": baseline}
-        name = f"{experiment or key[:8]}-{stage}"
-        self.journal = Journal.create(
-            paths.journal, key, stage, name, {**tags, **{tag: value for tag, value in dvc.items() if value}})
+
+class _Ended:
+    """Closes a journal with how the block ended."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
 
     def __enter__(self) -> Journal:
-        self.sender = start(self.journal.folder, self.paths)
-        return self.journal
+        return self._journal
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is not None:
-            self.journal.tags({"kumulus.error": f"{type(error).__name__}: {error}"[:1000]})
+            self._journal.tags({"kumulus.error": f"{type(error).__name__}: {error}"[:1000]})
         killed = kind is not None and issubclass(kind, KeyboardInterrupt)
-        self.journal.close("FINISHED" if kind is None else "KILLED" if killed else "FAILED")
-        if line := finish(self.sender, self.journal.folder, self.paths):
+        self._journal.close("FINISHED" if kind is None else "KILLED" if killed else "FAILED")
+
+
+@contextlib.contextmanager
+def _sent(paths: Paths, key: str, stage: str, tags: Mapping[str, str]) -> Iterator[Journal]:
+    """A journal and its sender, from begin to end."""
+    journal = _journal(paths, key, stage, stage, tags)
+    sender = start(journal.folder, paths)
+    try:
+        with _Ended(journal):
+            yield journal
+    finally:
+        if line := finish(sender, journal.folder, paths, key):
             print(line, file=sys.stderr)

@@ -20,7 +20,7 @@ from pipeline.digests import CODE_ROOT
 from pipeline.errors import IntegrityError
 from pipeline.paths import Paths
 from pipeline.tracking.delivery import Bookmark, Courier, delivery_lock
-from pipeline.tracking.journal import begin, is_over, journals, writer_lives
+from pipeline.tracking.journal import begin, is_over, journals, members, writer_lives
 from pipeline.tracking.store import QUIET, RefusedError, UnreachableError, locate, probe
 
 #: Seconds a finished stage waits for a server that makes no progress, for a database (which may have to be
@@ -88,8 +88,14 @@ def start(folder: Path, paths: Paths) -> "subprocess.Popen[bytes]":
             start_new_session=True)
 
 
-def finish(process: "subprocess.Popen[bytes]", folder: Path, paths: Paths) -> str:
+def finish(process: "subprocess.Popen[bytes]", folder: Path, paths: Paths, key: str) -> str:
     """Wait for the sender of a closed journal, as long as it gets on.
+
+    Args:
+        process: the sender.
+        folder: the journal.
+        paths: where the journals lie.
+        key: the training's, whose members' journals the same sender delivers.
 
     Returns:
         "" if all is delivered; else one line for people, and the journal stays for `kumulus sync`.
@@ -97,29 +103,35 @@ def finish(process: "subprocess.Popen[bytes]", folder: Path, paths: Paths) -> st
     store = locate(paths)
     patience = STALL_S if store.is_server else DATABASE_STALL_S
     started = progress = time.monotonic()
-    mark = _bookmark(folder)
+    marks = _bookmarks(folder, key)
     while process.poll() is None:
         try:
             process.wait(_POLL_S)
         except subprocess.TimeoutExpired:
             now = time.monotonic()
-            if (latest := _bookmark(folder)) != mark:
-                mark, progress = latest, now
+            if (latest := _bookmarks(folder, key)) != marks:
+                marks, progress = latest, now
             if now - progress > patience or now - started > LIMIT_S:
                 process.kill()
                 process.wait()
-                _note(folder, problem=f"no answer in {now - progress:.0f} s")
-    if not folder.exists():
+                if folder.exists():
+                    _note(folder, problem=f"no answer in {now - progress:.0f} s")
+    kept = [path for path in (folder, *members(folder.parent, key)) if path.exists()]
+    if not kept:
         return ""
     ended = f"its sender ended with status {process.returncode}, see sender.log"
-    reason = Bookmark.load(folder).problem or ended
-    shown = folder.relative_to(paths.repository) if folder.is_relative_to(paths.repository) else folder
+    reason = next((mark.problem for mark in map(Bookmark.load, kept) if mark.problem), ended)
+    shown = [str(p.relative_to(paths.repository) if p.is_relative_to(paths.repository) else p) for p in kept]
+    more = f" and {len(shown) - 1} beside it" if len(shown) > 1 else ""
     return (f"tracking: MLflow at {store.shown} did not take this run ({reason}); nothing is lost: "
-            f"it lies in {shown}, and `kumulus sync` sends it later")
+            f"it lies in {shown[0]}{more}, and `kumulus sync` sends it later")
 
 
 def follow(folder: Path, paths: Paths) -> bool:
-    """Deliver a journal while it grows, after older ones of the same training; True once it is delivered."""
+    """Deliver a journal while it grows, with others of the same training; True once it is delivered.
+
+    Older journals go first; those of its members go out beside it, and before its end.
+    """
     courier: Courier | None = None
     store = locate(paths)
     failures = 0
@@ -136,7 +148,7 @@ def follow(folder: Path, paths: Paths) -> bool:
                     _note(folder, step="connects")
                     courier = Courier(store)
                     _note(folder, step="connected")
-                if _deliver_with_older(courier, folder, paths.journal):
+                if _deliver_with_others(courier, folder, paths.journal):
                     return True
             failures = 0
         except (UnreachableError, RefusedError, IntegrityError, Timeout) as error:
@@ -149,15 +161,23 @@ def follow(folder: Path, paths: Paths) -> bool:
     return True
 
 
-def _deliver_with_older(courier: Courier, folder: Path, root: Path) -> bool:
-    """Deliver what is over of the same training first (a child looks for its parent), then this journal."""
+def _deliver_with_others(courier: Courier, folder: Path, root: Path) -> bool:
+    """Deliver what is over of the same training first (a child looks for its parent), then members, then this one."""
     first = begin(folder)
+    key = first.fields["key"]
     for older in journals(root):
         head = begin(older)
-        if older != folder and head.fields["key"] == first.fields["key"] and head.t <= first.t and (
+        if older != folder and head.fields["key"] == key and head.t <= first.t and (
                 is_over(older) or not writer_lives(older)):
             with contextlib.suppress(RefusedError, IntegrityError):  # it stays, and `kumulus sync` says why
                 courier.deliver(older)
+    if first.fields["stage"] == "train":
+        courier.open(folder)
+        for member in members(root, key):
+            try:
+                courier.deliver(member)
+            except (RefusedError, IntegrityError) as error:
+                _note(member, problem=str(error))
     return courier.deliver(folder)
 
 
@@ -176,11 +196,13 @@ def _sleep(seconds: float, folder: Path, over: bool) -> None:
         time.sleep(min(_POLL_S, seconds))
 
 
-def _bookmark(folder: Path) -> Bookmark | None:
-    try:
-        return Bookmark.load(folder)
-    except FileNotFoundError:
-        return None
+def _bookmarks(folder: Path, key: str) -> list[tuple[str, Bookmark]]:
+    """How far a journal and those of the training's members have got, by folder."""
+    found = []
+    for path in (folder, *members(folder.parent, key)):
+        with contextlib.suppress(FileNotFoundError):
+            found.append((path.name, Bookmark.load(path)))
+    return found
 
 
 def main() -> None:

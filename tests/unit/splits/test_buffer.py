@@ -11,7 +11,7 @@ from scipy.spatial import KDTree
 from pipeline.geo.grid import Grid
 from pipeline.geo.raster_io import write
 from pipeline.splits import buffer as buffer_module
-from pipeline.splits.buffer import HELD_OUT, distances, train_ground, write_ground
+from pipeline.splits.buffer import HELD_OUT, distances, write_ground
 from pipeline.splits.plan import look_up_table
 from pipeline.splits.sample import Sample, positions_m
 from pipeline.splits.split import Split
@@ -131,4 +131,4 @@ def test_distances_beyond_reach_are_infinite(tmp_path: Path) -> None:
     (_, distance), = distances(split, "s", (("s", grid_of((1, 5))),), HELD_OUT, 25)
     assert distance[0, :3] == pytest.approx([0, 10, 20], rel=1e-3)
     assert np.isinf(distance[0, 3:]).all()
-    assert train_ground(split, "s").tolist() == [[False, True, True, True, True]]
+    assert split.ground_map("s").tolist() == [[0, 2, 2, 2, 2]]

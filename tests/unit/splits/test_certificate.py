@@ -15,7 +15,6 @@ from pipeline.params.spatial_split import SplitParams
 from pipeline.scenes.store import SceneStore
 from pipeline.splits import buffer as buffer_module
 from pipeline.splits import certificate as certificate_module
-from pipeline.splits.buffer import train_ground
 from pipeline.splits.certificate import write_split
 from pipeline.splits.plan import Plan, plan_split
 from pipeline.splits.sample import Sample, positions_m
@@ -81,7 +80,7 @@ def test_the_certificate_counts_what_the_maps_say(written: Written) -> None:
     store, _, split, certificate = written
     scene, fold = store.scenes[0], split.fold_map("s")
     known = (scene.valid > 0) & (scene.labels != 255)
-    ground = train_ground(split, "s")
+    ground = np.asarray(split.ground_map("s") == 2)
     masks: dict[Part, BoolArray] = {"train": ground, "val": split.mask(fold, "val"),
                                     "test": split.mask(fold, "test")}
     for part, mask in masks.items():

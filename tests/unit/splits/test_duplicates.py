@@ -11,6 +11,7 @@ from pipeline.errors import IntegrityError
 from pipeline.geo.raster_io import write
 from pipeline.params.spatial_split import SplitParams
 from pipeline.scenes.store import SceneStore
+from pipeline.splits.certificate import near_duplicates
 from pipeline.splits.duplicates import Duplicates, _detail_correlation, find_duplicates
 from pipeline.splits.plan import look_up_table
 from pipeline.splits.split import Split
@@ -75,6 +76,21 @@ def test_report_warns_and_lists(find: Finder) -> None:
     assert data["pairs"][0]["held_out"][0] == "held"
     assert data["pairs"][0]["part"] == "val"
     assert data["pairs"][0]["correlation"] == 1
+
+
+def test_with_support_in_all_folds_every_fold_is_held_out_in_turn(find: Finder, tmp_path: Path) -> None:
+    find(textured(1), textured(1), fold=2)  # folds 1 and 2 show the same, and 0 is the val fold
+    split = Split(tmp_path / "splits", 3, 0, 0, ("x",), look_up_table((0,)), ())
+    store = SceneStore.open(tmp_path / "scenes")
+    assert near_duplicates(split, store, PARAMS, 1)["near_duplicates"]["same"] == 0
+    params = PARAMS.model_copy(update={"support_in": "all_folds", "folds": 3})
+    with pytest.raises(IntegrityError, match="first the val window at row"):
+        near_duplicates(split, store, params, 1)
+    with pytest.warns(UserWarning, match="held-out windows look"):
+        found = near_duplicates(split, store, params.model_copy(update={"near_duplicates": "report"}), 1)
+    assert {fold: data["same"] > 0 for fold, data in found["near_duplicates_by_other_val_fold"].items()} == {
+        "1": True, "2": True}
+    assert set(found["near_duplicates"]) == set(found["near_duplicates_by_other_val_fold"]["1"])
 
 
 def test_another_gain_and_offset_is_the_same_picture(find: Finder) -> None:

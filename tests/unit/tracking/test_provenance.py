@@ -54,6 +54,16 @@ def test_names_every_file_by_its_digest(project: Path) -> None:
                                                     "threads": 2}
 
 
+def test_names_the_weights_that_members_started_from(project: Path) -> None:
+    assert "warm_start" not in provenance(params(), Paths(project), project)
+    for member, digest in {"0": "ab" * 32, "1": "cd" * 32, "2": ""}.items():
+        folder = project / "models/checkpoint/members" / member
+        folder.mkdir(parents=True)
+        (folder / "model.json").write_text(json.dumps({"warm_start": digest}))
+    statement = provenance(params(), Paths(project), project)
+    assert statement["warm_start"] == {"0": "ab" * 32, "1": "cd" * 32}
+
+
 def test_says_nothing_of_place_time_or_run(project: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     other = tmp_path_factory.mktemp("elsewhere") / "copy"
     shutil.copytree(project, other)
