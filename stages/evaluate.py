@@ -19,9 +19,8 @@ def run(params: Params, paths: Paths, log: RunLog | None = None) -> dict[str, An
     """
     from pipeline.evaluation.part import score_part, write_tables
     from pipeline.evaluation.summary import flat_values
-    from pipeline.networks.members import member_folders
     from pipeline.reporting.evaluate_figures import draw_all
-    from pipeline.reporting.train_figures import draw_curves
+    from pipeline.reporting.train_figures import draw_curves, read_curves
 
     if log is None:
         from pipeline.tracking.identity import identity
@@ -36,7 +35,7 @@ def run(params: Params, paths: Paths, log: RunLog | None = None) -> dict[str, An
     with staged_folder(paths.report("evaluate")) as folder:
         write_tables(scores, folder)
         draw_all(scores, folder)
-        draw_curves(folder / "curves.png", [member / "history.csv" for member in member_folders(paths.checkpoint)])
+        draw_curves(folder / "curves.png", read_curves(paths.checkpoint))
     log.params(params.dump("evaluate"))
     for truth in scores.metrics["truths"]:
         values = flat_values(scores.metrics, truth)

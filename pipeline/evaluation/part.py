@@ -11,18 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipeline.baselines.baseline import Baseline
-from pipeline.baselines.methods import build
-from pipeline.digests import folder_sha256
-from pipeline.errors import ModelError, SealError, SplitError
+from pipeline.errors import SealError, SplitError
+from pipeline.evaluation.fitting import fitted
+from pipeline.evaluation.lineup import lineup
 from pipeline.evaluation.permit import Permit
-from pipeline.evaluation.summary import NETWORK, headline_scores, summarise
-from pipeline.evaluation.tally import Method, Tally
+from pipeline.evaluation.summary import headline_scores, summarise
+from pipeline.evaluation.tally import NETWORK, Method, Tally
 from pipeline.evaluation.truths import Ground, ScoredPart, headline_of, open_ground
-from pipeline.features.channels import ChannelRecipe
 from pipeline.geo.scratch import scratch_array
-from pipeline.inference.mosaic import class_bands
-from pipeline.inference.sources import ChannelPixels, StorePixels
 from pipeline.params.evaluate import EvaluateParams
 from pipeline.params.load import Params
 from pipeline.params.task import Task
@@ -69,72 +65,41 @@ def score_part(params: Params, paths: Paths, part: ScoredPart, predictor: Predic
                         "run `kumulus unseal`, which records the look")
     task, evaluate = params.section(Task), params.section(EvaluateParams)
     store, split = SceneStore.open(paths.scenes), Split.open(paths.splits)
-    networks, recipe = _networks(paths, split, task, predictor)
-    for network in networks.values():
-        if tuple(network.classes) != split.classes:
-            raise ModelError(f"the model's classes must be the split's {list(split.classes)}: got "
-                             f"{list(network.classes)}; run `dvc repro train`")
-    baselines = build(evaluate.baselines, task, store, split, params.seed)
+    shown = lineup(paths, split, task, part, params.seed, evaluate.tta == "d4", predictor)
+    held_out = sorted({member.fold for member in shown.members})
+    baselines = fitted(evaluate.baselines, task, store, split, params.seed, part, held_out)
     ids = {name: int(split.lut[store.classes.index(name)]) for name in evaluate.object_classes}
-    grounds = _grounds(store, split, part)
+    grounds = _grounds(store, split, part, shown.folds)
     headline = headline_of(grounds)
     tally = Tally(split.classes, headline, {split.classes[i]: i for i in ids.values()}, evaluate.object_iou,
                   split.place_of_block)
     views = []
     for ground in grounds:
-        for method, network in networks.items():
-            bands = class_bands(network, ChannelPixels(StorePixels(ground.scene), recipe), evaluate.tiles)
-            if method[0] == NETWORK:
-                map_HW = scratch_array(ground.scene.grid.shape, np.uint8, paths.root)
-                bands = _kept(bands, map_HW)
-                views.append(SceneView(ground, map_HW))
-            tally.add(ground, method, bands)
-        for name, baseline in baselines.items():
-            tally.add(ground, (name, 0), _baseline_bands(baseline, ground))
+        map_HW = scratch_array(ground.scene.grid.shape, np.uint8, paths.root)
+        tally.add_each(ground, _kept(shown.bands(ground, evaluate.tiles), map_HW), shown.fold_of)
+        views.append(SceneView(ground, map_HW))
+        for name in baselines.names:
+            tally.add(ground, (name, 0), baselines.bands(name, ground))
     zones = {k: v for scene in store for k, v in scene.strata.items()}
+    summary = summarise(tally, part, evaluate.bootstrap, params.seed, zones, shown.members, shown.out_of_fold)
     metrics = {"part": part, "classes": list(split.classes), "unsupported": list(split.unsupported),
-               "headline": headline, **summarise(tally, part, evaluate.bootstrap, params.seed, zones)}
+               "headline": headline, **summary}
     by_name = {c.name: c.color for c in task.classes}
     return PartScores(part, split.classes, tuple(by_name[name] for name in split.classes), headline, metrics,
                       tally.table(part), tuple(views))
 
 
-def _kept(bands: Iterator[tuple[Window, UInt8Array]], map_HW: UInt8Array) -> Iterator[tuple[Window, UInt8Array]]:
-    """The bands, put into a map of the whole scene in passing."""
-    for window, classes in bands:
-        map_HW[window.slices] = classes
-        yield window, classes
+def _kept(bands: Iterator[tuple[Window, dict[Method, UInt8Array]]],
+          map_HW: UInt8Array) -> Iterator[tuple[Window, dict[Method, UInt8Array]]]:
+    """The bands, the network's put into a map of the whole scene in passing."""
+    for window, maps in bands:
+        map_HW[window.slices] = next(classes for method, classes in maps.items() if method[0] == NETWORK)
+        yield window, maps
 
 
-def _baseline_bands(baseline: Baseline, ground: Ground) -> Iterator[tuple[Window, UInt8Array]]:
-    for window in ground.bands():
-        yield window, baseline.predict(ground.scene, window, ground.cut(*window.slices).scored_HW)
-
-
-def _networks(paths: Paths, split: Split, task: Task,
-              predictor: Predictor | None) -> tuple[dict[Method, Predictor], ChannelRecipe]:
-    """The predictor that is exported and, where it is an ensemble, each of its members; and their input channels."""
-    if predictor is not None:
-        return {(NETWORK, 0): predictor}, ChannelRecipe.of(task)
-    from pipeline.inference.network import NetworkPredictor
-    from pipeline.networks.members import load_member, member_folders
-
-    folders = member_folders(paths.checkpoint)
-    members = {int(folder.name): load_member(folder) for folder in folders}
-    held_out = folder_sha256(split.folder)
-    if strangers := [f"members/{i}" for i, member in members.items() if member.spec.split != held_out]:
-        raise ModelError(f"a model must be scored on the split it was trained with: {strangers} of {paths.checkpoint} "
-                         "were trained with another, so held-out ground may be known to them; run `dvc repro train`")
-    whole = NetworkPredictor(list(members.values()))
-    if len(members) == 1:
-        return {(NETWORK, 0): whole}, whole.recipe
-    single = {("network_member", i): NetworkPredictor([member]) for i, member in members.items()}
-    return {(NETWORK, -1): whole, **single}, whole.recipe
-
-
-def _grounds(store: SceneStore, split: Split, part: ScoredPart) -> list[Ground]:
+def _grounds(store: SceneStore, split: Split, part: ScoredPart, folds: tuple[int, ...]) -> list[Ground]:
     """The scored side of every scene that has one."""
-    grounds = [open_ground(scene, split, part) for scene in store]
+    grounds = [open_ground(scene, split, part, folds) for scene in store]
     kept = [ground for ground in grounds if ground.scored]
     if not kept:
         raise SplitError(f"the {part} part must have pixels with data: got none in {len(store.scenes)} scenes; "

@@ -25,7 +25,8 @@ def unseal(params: Params, paths: Paths, predictor: Predictor | None = None,
 
     Returns:
         The scores, and the line that was appended: time, digests of model, split and params, how many looks there
-        have been with this one, and the network's headline scores.
+        have been with this one, and the network's headline scores (`with_tta`: with test-time augmentation, if that
+        is scored). The network is all members averaged, as it is exported.
 
     Raises:
         SealError: the log cannot be kept, or another unsealing is under way.
@@ -36,9 +37,11 @@ def unseal(params: Params, paths: Paths, predictor: Predictor | None = None,
                 "params": canonical_sha256(params.dump())}
     with unsealing(paths) as permit:
         scores = score_part(params, paths, "test", predictor, permit)
-        network = scores.metrics["truths"][scores.headline]["network"]
+        methods = scores.metrics["truths"][scores.headline]
         entry = {"time": datetime.now(UTC).isoformat(timespec="seconds"), **identity,
-                 "look": permit.looks + 1, "truth": scores.headline, **_headline(network)}
+                 "look": permit.looks + 1, "truth": scores.headline, **_headline(methods["network"])}
+        if "network_tta" in methods:
+            entry["with_tta"] = _headline(methods["network_tta"])
         permit.record(entry)
     with staged_folder(paths.report("unseal")) as folder:
         write_tables(scores, folder)

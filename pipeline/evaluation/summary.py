@@ -2,19 +2,26 @@
 
 Layout: truths.<truth>.<method>.<score>[.<class>] = {value, low, high}; under truths.<truth>.network also
 difference_to_<baseline> of the same form (the network minus the baseline, on the same resampled blocks), and
-difference_to_best_baseline, which names for every score the baseline with the highest value of that score.
-`unscored` lists truths of which nothing is known in the part. objects.<class>.<method> counts whole objects.
+difference_to_best_baseline, which names for every score the baseline with the highest value of that score. Where
+test-time augmentation is scored, truths.<truth>.network_tta has difference_to_network. Members of an ensemble that are
+scored on the same pixels are methods too (network_member_<number>); see `pipeline.evaluation.members` for all that
+concerns single members, seeds and folds (keys `members`, `out_of_fold`, `spread`).
+`unscored` lists truths of which nothing is known in the part. objects.<class>.<method> counts whole objects: found ones
+and false ones; `precision` is the share of the predicted ones that are not false, and `f1` the harmonic mean of it and
+found_share.
 zones.<method>.<zone>.<class> is the share of the zone's pixels that the method calls by that class. A score that is
 0/0 is null (pipeline.metrics.scores).
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from pipeline.evaluation.tally import Method, Tally
+from pipeline.evaluation.lineup import MemberFacts
+from pipeline.evaluation.members import member_scores
+from pipeline.evaluation.tally import MEMBER, NETWORK, TTA, Method, Tally
 from pipeline.metrics.bootstrap import (
     Estimate,
     Resamples,
@@ -24,16 +31,16 @@ from pipeline.metrics.bootstrap import (
     sample_scores,
     share,
 )
+from pipeline.metrics.objects import ObjectMatch
 from pipeline.metrics.scores import nested
 from pipeline.params.evaluate import BootstrapParams
 from pipeline.seeding import generator
 
-NETWORK = "network"
-_MEMBER = "network_member"
+V = TypeVar("V")
 
 
-def summarise(tally: Tally, part: str, params: BootstrapParams, seed: int,
-              zones: Mapping[int, str]) -> dict[str, Any]:
+def summarise(tally: Tally, part: str, params: BootstrapParams, seed: int, zones: Mapping[int, str],
+              members: Sequence[MemberFacts] = (), out_of_fold: bool = False) -> dict[str, Any]:
     """All figures of a part as plain data, NaN as None.
 
     Args:
@@ -42,9 +49,12 @@ def summarise(tally: Tally, part: str, params: BootstrapParams, seed: int,
         params: number of resamples and coverage.
         seed: the project's seed.
         zones: names of the zone ids.
+        members: of the network; none where a predictor stands in.
+        out_of_fold: whether each member was scored on the fold it held out only.
     """
     result: dict[str, Any] = {"truths": {}, "unscored": [], "objects": {}, "zones": {}}
-    for truth, methods in tally.confusions.items():
+    for truth, counted in tally.confusions.items():
+        methods = _on_all_pixels(counted, out_of_fold)
         blocks = {block for per_block in methods.values() for block in per_block}
         if not blocks:
             result["unscored"].append(truth)
@@ -56,21 +66,31 @@ def summarise(tally: Tally, part: str, params: BootstrapParams, seed: int,
         sampled = {m: sample_scores(per_place, tally.classes, resamples) for m, per_place in by_place.items()}
         result["truths"][truth] = _by_method({m: estimates(s, resamples) for m, s in sampled.items()})
         result["truths"][truth][NETWORK].update(_differences(sampled, resamples))
+        if tta := [m for m in sampled if m[0] == TTA]:
+            paired = differences(sampled[tta[0]], sampled[_network(sampled)], resamples)
+            result["truths"][truth][TTA]["difference_to_network"] = nested(paired)
         pixels = sum(c.pixels for c in next(iter(methods.values())).values())
         result["truths"][truth] |= {"pixels": pixels, "blocks": len(blocks), "places": len(places)}
     for name in tally.matches:
-        result["objects"][name] = _objects(tally, name, part, params, seed)
-    for method, by_block in tally.zones.items():
+        matches = _on_all_pixels(tally.matches[name], out_of_fold)
+        result["objects"][name] = _objects(tally, matches, name, part, params, seed)
+    for method, by_block in _on_all_pixels(tally.zones, out_of_fold).items():
         counts = tally.places(by_block)
         rng = generator(seed, "bootstrap", part, "zones")
         resamples = Resamples.draw(sorted(counts), params.resamples, params.confidence, rng)
         result["zones"][_name(method)] = _zones(counts, resamples, zones, tally.classes)
+    result |= member_scores(tally, members, out_of_fold, params.confidence)
     plain: dict[str, Any] = _plain(result)
     return plain
 
 
+def _on_all_pixels(by_method: Mapping[Method, V], out_of_fold: bool) -> dict[Method, V]:
+    """The methods that are scored on one set of pixels, and so can be compared."""
+    return {method: value for method, value in by_method.items() if not (out_of_fold and method[0] == MEMBER)}
+
+
 def _name(method: Method) -> str:
-    return f"{method[0]}_{method[1]}" if method[0] == _MEMBER else method[0]
+    return f"{method[0]}_{method[1]}" if method[0] == MEMBER else method[0]
 
 
 def _by_method(scores: Mapping[Method, Mapping[str, Estimate]]) -> dict[str, Any]:
@@ -78,7 +98,7 @@ def _by_method(scores: Mapping[Method, Mapping[str, Estimate]]) -> dict[str, Any
 
 
 def _baselines(methods: Mapping[Method, Any]) -> list[Method]:
-    return [m for m in methods if m[0] not in (NETWORK, _MEMBER)]
+    return [m for m in methods if m[0] not in (NETWORK, TTA, MEMBER)]
 
 
 def _network(methods: Mapping[Method, Any]) -> Method:
@@ -101,12 +121,12 @@ def _differences(sampled: Mapping[Method, Sampled], resamples: Resamples) -> dic
     return result
 
 
-def _objects(tally: Tally, name: str, part: str, params: BootstrapParams, seed: int) -> dict[str, Any]:
+def _objects(tally: Tally, matches: Mapping[Method, ObjectMatch], name: str, part: str, params: BootstrapParams,
+             seed: int) -> dict[str, Any]:
     """Objects found and false by method; intervals resample places with their truth objects, the same for all methods.
 
     An object that several scenes show (dates, overlaps) lies in one place, so its dates are drawn together.
     """
-    matches = tally.matches[name]
     place_N = tally.place_of(matches[_network(matches)].block_N)
 
     def interval(hits_N: Any) -> Estimate:
@@ -117,12 +137,24 @@ def _objects(tally: Tally, name: str, part: str, params: BootstrapParams, seed: 
     for method, match in matches.items():
         result[_name(method)] = {"truth": len(match.found_N), "found": int(match.found_N.sum()),
                                  "predicted": match.predicted, "false": match.false,
-                                 "places": len(np.unique(place_N)), "found_share": interval(match.found_N)}
+                                 "places": len(np.unique(place_N)), "found_share": interval(match.found_N),
+                                 **_object_rates(match)}
     network = matches[_network(matches)].found_N.astype(np.int64)
     for method in _baselines(matches):
         paired = interval(network - matches[method].found_N)
         result[NETWORK][f"found_share_difference_to_{method[0]}"] = paired
     return result
+
+
+def _object_rates(match: ObjectMatch) -> dict[str, float]:
+    """Share of the predicted objects that are not false, and F1 with the share of the truth objects found."""
+    found, right = int(match.found_N.sum()), match.predicted - match.false
+    recall = found / len(match.found_N) if len(match.found_N) else math.nan
+    precision = right / match.predicted if match.predicted else math.nan
+    if not match.predicted:  # nothing is found then, so F1 is 0 where there was something to find
+        return {"precision": precision, "f1": 0.0 if len(match.found_N) else math.nan}
+    both = precision + recall
+    return {"precision": precision, "f1": 2 * precision * recall / both if both else both}
 
 
 def _zones(counts: Mapping[int, Any], resamples: Resamples, zones: Mapping[int, str],
@@ -158,22 +190,37 @@ def _plain(value: Any) -> Any:
 def headline_scores(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """The few numbers an experiment is compared by: the network's against the headline truth, without intervals.
 
-    `beyond_best_baseline` are the paired differences to the best baseline of each score.
+    `beyond_best_baseline` are the paired differences to the best baseline of each score, `tta_minus_plain` those that
+    test-time augmentation makes, `over_seeds` and `over_folds` mean and standard deviation, where there are several.
     """
-    network = metrics["truths"][metrics["headline"]][NETWORK]
+    truth = metrics["headline"]
+    network, tta = metrics["truths"][truth][NETWORK], metrics["truths"][truth].get(TTA)
     beyond = network.get("difference_to_best_baseline", {})
     objects = {name: methods[NETWORK]["found_share"]["value"] for name, methods in metrics["objects"].items()}
-    return {
+    headline = {
         **{score: network[score]["value"] for score in ("mcc", "kappa", "accuracy", "macro_iou")},
         "iou": {name: estimate["value"] for name, estimate in network["iou"].items()},
         "beyond_best_baseline": {s: beyond[s]["value"] for s in ("mcc", "macro_iou") if s in beyond},
         "objects_found": objects,
     }
+    if tta is not None:
+        headline["tta_minus_plain"] = {s: tta["difference_to_network"][s]["value"] for s in ("mcc", "macro_iou")}
+    apart = metrics.get("spread", {}).get(truth, {})
+    for over in ("over_seeds", "over_folds"):
+        if over in apart:
+            headline[over] = {s: {what: apart[over][s][what] for what in ("mean", "sd")} for s in ("mcc", "macro_iou")}
+    return headline
 
 
 def flat_values(metrics: Mapping[str, Any], truth: str) -> dict[str, float]:
-    """A truth's defined point values by flat name (`network.iou.water`), for logs."""
-    return dict(_walk(metrics["truths"][truth], ()))
+    """A truth's defined point values by flat name (`network.iou.water`, `over_seeds.mcc.mean`), for logs."""
+    values = dict(_walk(metrics["truths"][truth], ()))
+    apart = metrics.get("spread", {}).get(truth, {})
+    for over in (key for key in apart if key.startswith("over_")):
+        for score in ("mcc", "macro_iou"):
+            values |= {f"{over}.{score}.{what}": float(apart[over][score][what]) for what in ("mean", "sd")
+                       if apart[over][score][what] is not None}
+    return values
 
 
 def _walk(tree: Mapping[str, Any], path: tuple[str, ...]) -> list[tuple[str, float]]:

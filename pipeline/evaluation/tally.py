@@ -2,21 +2,23 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
 import pandas as pd
 
 from pipeline.errors import IntegrityError
-from pipeline.evaluation.truths import Ground
+from pipeline.evaluation.truths import Ground, GroundCut
 from pipeline.metrics.confusion import Confusion, CountArray, merge_blocks, per_block
 from pipeline.metrics.objects import ObjectMatch, ObjectMatcher
 from pipeline.types import IGNORE_INDEX, UInt8Array, Window
 
-#: (method, member). `network` is what export writes; of an ensemble (member -1) its members are scored as
-#: `network_member` too.
+#: (method, member). `network` is all members (of several: member -1) averaged, out of fold where they held out
+#: different folds; `network_tta` the same with test-time augmentation; each of several is a `network_member` too.
 Method = tuple[str, int]
+
+NETWORK, TTA, MEMBER = "network", "network_tta", "network_member"
 
 C = TypeVar("C", Confusion, CountArray)
 
@@ -46,32 +48,59 @@ class Tally:
         Raises:
             IntegrityError: a scored pixel has no prediction.
         """
-        missing, zones = 0, ground.scene.zones
-        names = self.objects if self.headline in ground.known else ()
-        matchers = {name: ObjectMatcher(self.object_iou) for name in names}
-        for window, predicted_HW in bands:
+        self.add_each(ground, ((window, {method: predicted_HW}) for window, predicted_HW in bands))
+
+    def add_each(self, ground: Ground, bands: Iterable[tuple[Window, Mapping[Method, UInt8Array]]],
+                 fold_of: Mapping[Method, int] | None = None) -> None:
+        """Count several methods' maps of one scene, which come together.
+
+        Args:
+            ground: the scored side of the scene.
+            bands: full-width windows with the class ids of every method, top to bottom.
+            fold_of: the methods that are scored on the ground of one fold only.
+
+        Raises:
+            IntegrityError: a pixel on which a method is scored has no prediction.
+        """
+        names = tuple(self.objects) if self.headline in ground.known else ()
+        missing: dict[Method, int] = {}
+        matchers: dict[Method, dict[str, ObjectMatcher]] = {}
+        for window, maps in bands:
             cut = ground.cut(*window.slices)
-            scored_HW = cut.scored_HW
-            block_N, predicted_N = cut.block_HW[scored_HW], predicted_HW[scored_HW]
-            missing += int(np.count_nonzero(predicted_N == IGNORE_INDEX))
-            self.scene_of_block.update({int(b): ground.scene.id for b in np.unique(block_N)})
-            for name, truth_HW in cut.truths.items():
-                counted = per_block(truth_HW[scored_HW], predicted_N, block_N, len(self.classes))
-                blocks = self.confusions.setdefault(name, {}).setdefault(method, {})
-                self.confusions[name][method] = merge_blocks(blocks, counted)
-            if zones is not None:
-                self._add_zones(method, zones[window.slices][scored_HW], predicted_N, block_N)
-            for name, matcher in matchers.items():
-                truth_HW, class_id = cut.truths[self.headline], self.objects[name]
-                known = truth_HW != IGNORE_INDEX
-                matcher.add(truth_HW == class_id, predicted_HW == class_id, scored_HW & known, cut.visible_HW & known,
-                            cut.block_HW)
-        if missing:
-            raise IntegrityError(f"{method[0]} must predict every valid pixel of the scored part of scene "
-                                 f"{ground.scene.id}: {missing} pixels have none; check its validity mask")
-        for name, matcher in matchers.items():
-            by_method, match = self.matches.setdefault(name, {}), matcher.result()
-            by_method[method] = by_method[method].merge(match) if method in by_method else match
+            for method, predicted_HW in maps.items():
+                fold = (fold_of or {}).get(method)
+                scored_HW = cut.scored_HW if fold is None else cut.scored_HW & (cut.fold_HW == fold)
+                if method not in matchers:
+                    matchers[method] = {name: ObjectMatcher(self.object_iou) for name in names}
+                shown = replace(cut, scored_HW=scored_HW)
+                missing[method] = missing.get(method, 0) + self._add_band(ground, method, window, shown, predicted_HW)
+                for name, matcher in matchers[method].items():
+                    truth_HW, class_id = cut.truths[self.headline], self.objects[name]
+                    known = truth_HW != IGNORE_INDEX
+                    matcher.add(truth_HW == class_id, predicted_HW == class_id, scored_HW & known,
+                                cut.visible_HW & known, cut.block_HW)
+        for method, pixels in missing.items():
+            if pixels:
+                raise IntegrityError(f"{method[0]} must predict every valid pixel of the scored part of scene "
+                                     f"{ground.scene.id}: {pixels} pixels have none; check its validity mask")
+        for method, by_name in matchers.items():
+            for name, matcher in by_name.items():
+                by_method, match = self.matches.setdefault(name, {}), matcher.result()
+                by_method[method] = by_method[method].merge(match) if method in by_method else match
+
+    def _add_band(self, ground: Ground, method: Method, window: Window, cut: GroundCut,
+                  predicted_HW: UInt8Array) -> int:
+        """Count the scored pixels of a band; how many of them have no prediction."""
+        scored_HW, zones = cut.scored_HW, ground.scene.zones
+        block_N, predicted_N = cut.block_HW[scored_HW], predicted_HW[scored_HW]
+        self.scene_of_block.update({int(b): ground.scene.id for b in np.unique(block_N)})
+        for name, truth_HW in cut.truths.items():
+            counted = per_block(truth_HW[scored_HW], predicted_N, block_N, len(self.classes))
+            blocks = self.confusions.setdefault(name, {}).setdefault(method, {})
+            self.confusions[name][method] = merge_blocks(blocks, counted)
+        if zones is not None:
+            self._add_zones(method, zones[window.slices][scored_HW], predicted_N, block_N)
+        return int(np.count_nonzero(predicted_N == IGNORE_INDEX))
 
     def _add_zones(self, method: Method, zone_N: UInt8Array, predicted_N: UInt8Array, block_N: CountArray) -> None:
         predicted = predicted_N != IGNORE_INDEX  # a pixel without a prediction is an error soon

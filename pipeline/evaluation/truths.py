@@ -28,12 +28,13 @@ class GroundCut:
     """Some rows and columns of the scored side of a scene.
 
     `scored_HW`: pixels of the part with data. `visible_HW`: pixels whose truth may be looked at when this
-    part is scored; when val is, the truth of test ground stays out of sight. `truths`: name -> class ids HW
-    in the split's classes, 255 where unknown or out of sight.
+    part is scored; when val is, the truth of test ground stays out of sight. `fold_HW`: fold ids. `truths`: name ->
+    class ids HW in the split's classes, 255 where unknown or out of sight.
     """
 
     scored_HW: BoolArray
     visible_HW: BoolArray
+    fold_HW: UInt8Array
     block_HW: AnyArray
     truths: Mapping[str, UInt8Array]
 
@@ -45,6 +46,8 @@ class Ground:
     scene: Scene
     split: Split
     part: ScoredPart
+    #: The folds that are scored as the val part: all where each has members that held it out; () = the split's own.
+    folds: tuple[int, ...] = ()
     #: Scored pixels, and how many of them have a known truth, by the truth's name.
     scored: int = 0
     known: Mapping[str, int] = field(default_factory=dict)
@@ -64,17 +67,27 @@ class Ground:
             truth = split.lut[classes[place]]
             truth[~visible] = IGNORE_INDEX
             truths[name] = truth
-        scored = split.mask(fold, self.part) & valid
-        return GroundCut(np.asarray(scored), np.asarray(visible), split.block_map(scene.id)[place], truths)
+        return GroundCut(np.asarray(self._in_part(fold) & valid), np.asarray(visible), np.asarray(fold),
+                         split.block_map(scene.id)[place], truths)
+
+    def scored_folds(self, window: Window) -> UInt8Array:
+        """Fold ids HW of the scored pixels of a window, 255 elsewhere."""
+        fold, valid = self.split.fold_map(self.scene.id)[window.slices], self.scene.valid[window.slices] == 1
+        return np.where(self._in_part(fold) & valid, fold, np.uint8(IGNORE_INDEX))
+
+    def _in_part(self, fold_HW: UInt8Array) -> BoolArray:
+        if self.part == "val" and self.folds:
+            return np.isin(fold_HW, self.folds)
+        return self.split.mask(fold_HW, self.part)
 
     def bands(self) -> Iterator[Window]:
         """The full-width windows in which a scene is counted, top to bottom."""
         return flat_bands(*self.scene.grid.shape, _BAND_PIXELS)
 
 
-def open_ground(scene: Scene, split: Split, part: ScoredPart) -> Ground:
-    """The side of one scene that is scored with `part`."""
-    ground = Ground(scene, split, part)
+def open_ground(scene: Scene, split: Split, part: ScoredPart, folds: tuple[int, ...] = ()) -> Ground:
+    """The side of one scene that is scored with `part`; for val, with these folds (none given: the split's own)."""
+    ground = Ground(scene, split, part, folds)
     scored, known = 0, Counter[str]()
     for band in ground.bands():
         cut = ground.cut(*band.slices)

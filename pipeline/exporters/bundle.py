@@ -10,10 +10,11 @@ import pandas as pd
 
 from pipeline.errors import IntegrityError
 from pipeline.exporters import checks
-from pipeline.exporters.maps import PROVENANCE_TAG, map_tags, write_maps
+from pipeline.exporters.maps import PROVENANCE_TAG
 from pipeline.exporters.model_card import CardFacts, write_card
 from pipeline.exporters.onnx_model import check_parity, export_onnx, parity_windows
 from pipeline.exporters.polygons import write_polygons
+from pipeline.exporters.scene_maps import write_scene_maps
 from pipeline.inference.network import NetworkPredictor
 from pipeline.inference.onnx_predictor import ModelFacts
 from pipeline.inference.sources import ChannelPixels, StorePixels
@@ -47,14 +48,16 @@ def write_bundle(
         ModelError: there is no checkpoint, or its network has no ONNX form.
     """
     store, split = SceneStore.open(paths.scenes), Split.open(paths.splits)
-    segmenters = [load_member(f) for f in member_folders(paths.checkpoint)]
-    facts = ModelFacts.of([s.spec for s in segmenters], provenance, tiles)
-    recorded = checks.recorded_confusions(_confusions(paths), "val", len(facts.classes))
+    members = {int(f.name): load_member(f) for f in member_folders(paths.checkpoint)}
+    segmenters = list(members.values())
+    facts = ModelFacts.of([s.spec for s in segmenters], provenance, tiles, settings.tta)
+    recorded = _recorded(paths, settings, len(facts.classes))
     catalog, certificate = _json(paths.catalog), _json(paths.splits / "certificate.json")
     metrics = _json(paths.report("evaluate") / "metrics.json")
     checks.warn_unused(settings.class_shares, facts.classes)
 
-    export_onnx(folder / "model.onnx", segmenters, facts.to_metadata(), settings.opset)
+    tta = settings.tta == "d4"
+    export_onnx(folder / "model.onnx", segmenters, facts.to_metadata(), settings.opset, tta)
     windows = (
         image
         for scene in store.scenes[:_PARITY_SCENES]
@@ -62,37 +65,24 @@ def write_bundle(
             ChannelPixels(StorePixels(scene), facts.recipe), segmenters[0].spec.patch_size_px, facts.size_multiple
         )
     )
-    parity = check_parity(folder / "model.onnx", segmenters, windows, settings.parity_tolerance)
+    parity = check_parity(folder / "model.onnx", segmenters, windows, settings.parity_tolerance, tta)
 
-    predictor, tags = NetworkPredictor(segmenters), map_tags(provenance, facts.classes)
-    maps, shares = {}, {}
+    folds = [split.val_fold if s.spec.val_fold < 0 else s.spec.val_fold for s in segmenters]
     (folder / "maps").mkdir()
-    for scene in store:
-        files = write_maps(
-            predictor,
-            ChannelPixels(StorePixels(scene), facts.recipe),
-            tiles,
-            folder / "maps",
-            scene.id,
-            facts.colors,
-            tags,
-        )
-        for path in (files.class_map, files.confidence):
-            checks.check_cog(path, scene.grid, tags)
-        maps[scene.id] = files.class_map
-        shares[scene.id] = checks.class_shares(files.class_map, facts.classes)
-    checks.check_confusions(recorded, checks.map_confusions(maps, store, split), facts.classes)
+    made = write_scene_maps(
+        folder / "maps", NetworkPredictor(segmenters), folds, facts, store, split, recorded
+    )
+    shares = made.shares
     for scene_id, by_class in shares.items():
         checks.check_shares(scene_id, by_class, settings.class_shares)
     write_polygons(
-        folder / "polygons.gpkg", maps, facts.classes, facts.background, {PROVENANCE_TAG: provenance}
+        folder / "polygons.gpkg", made.class_maps, facts.classes, facts.background, {PROVENANCE_TAG: provenance}
     )
     write_card(
         folder / "model_card.md",
         CardFacts(
             facts,
-            segmenters[0].spec.network,
-            len(segmenters),
+            {number: member.spec for number, member in members.items()},
             catalog,
             certificate,
             metrics,
@@ -102,6 +92,18 @@ def write_bundle(
         ),
     )
     return Bundle(facts, parity, shares)
+
+
+def _recorded(paths: Paths, settings: ExportParams, k: int) -> checks.BlockConfusions:
+    """Evaluate's counts of the network on val, with test-time augmentation if that is what leaves the project."""
+    method = "network_tta" if settings.tta == "d4" else "network"
+    table = _confusions(paths)
+    if method == "network_tta" and not (table["method"] == method).any():
+        raise IntegrityError(
+            "export.tta: d4 must have been scored before it leaves the project: confusions.parquet has no "
+            f"{method}; set evaluate.tta to d4 too, or export.tta to none"
+        )
+    return checks.recorded_confusions(table, "val", k, method)
 
 
 def _confusions(paths: Paths) -> pd.DataFrame:

@@ -56,9 +56,9 @@ def check_cog(path: Path, grid: Grid, tags: Mapping[str, str]) -> None:
             raise IntegrityError(f"map {path.name} must {rule} {wanted!r}: got {actual!r}; write it anew")
 
 
-def recorded_confusions(table: pd.DataFrame, part: str, k: int) -> BlockConfusions:
-    """The exported network's matrices in confusions.parquet."""
-    chosen = table[(table["part"] == part) & (table["method"] == "network")]
+def recorded_confusions(table: pd.DataFrame, part: str, k: int, method: str = "network") -> BlockConfusions:
+    """The network's matrices in confusions.parquet: of its own map, or `network_tta`, with test-time augmentation."""
+    chosen = table[(table["part"] == part) & (table["method"] == method)]
     result: dict[str, dict[int, Confusion]] = {}
     for (truth, block), rows in chosen.groupby(["truth", "block"], sort=True):
         matrix = np.zeros((k, k), dtype=np.int64)
@@ -67,15 +67,23 @@ def recorded_confusions(table: pd.DataFrame, part: str, k: int) -> BlockConfusio
     return result
 
 
-def map_confusions(maps: Mapping[str, Path], store: SceneStore, split: Split) -> BlockConfusions:
+def map_confusions(
+    maps: Mapping[str, Path], store: SceneStore, split: Split, folds: tuple[int, ...] = ()
+) -> BlockConfusions:
     """The matrices of the val part, counted anew from finished class maps (scene id -> file).
+
+    Args:
+        maps: the finished files.
+        store: the scenes.
+        split: the split.
+        folds: what was scored as val; () = the certificate's val fold.
 
     Raises:
         IntegrityError: a map has no class where evaluate scored one.
     """
     result: dict[str, Mapping[int, Confusion]] = {}
     for scene in store:
-        ground, missing = Ground(scene, split, "val"), 0
+        ground, missing = Ground(scene, split, "val", folds), 0
         with open_windows(maps[scene.id]) as reader:
             for window in ground.bands():
                 cut = ground.cut(*window.slices)
@@ -93,8 +101,10 @@ def map_confusions(maps: Mapping[str, Path], store: SceneStore, split: Split) ->
     return result
 
 
-def check_confusions(recorded: BlockConfusions, counted: BlockConfusions, classes: Sequence[str]) -> None:
-    """The maps reproduce evaluate's counts, exactly.
+def check_confusions(
+    recorded: BlockConfusions, counted: BlockConfusions, classes: Sequence[str], subject: str = "the exported maps"
+) -> None:
+    """The maps (or what `subject` names) reproduce evaluate's counts, exactly.
 
     Raises:
         IntegrityError: they do not; the message names the first block and cell that differ.
@@ -114,9 +124,25 @@ def check_confusions(recorded: BlockConfusions, counted: BlockConfusions, classe
             if (old != new).any():
                 true, predicted = np.argwhere(old != new)[0]
                 raise IntegrityError(
-                    f"the exported maps must reproduce evaluate's confusion matrix exactly: block {block} "
+                    f"{subject} must reproduce evaluate's confusion matrix exactly: block {block} "
                     f"against {truth} has {new[true, predicted]} pixels of {classes[true]} mapped as "
                     f"{classes[predicted]}, and evaluate counted {old[true, predicted]}; {remedy}"
+                )
+
+
+def check_same(predicted: BlockConfusions, finished: BlockConfusions) -> None:
+    """Finished maps give the counts of what was predicted for them.
+
+    Raises:
+        IntegrityError: they do not; the message names the first block that differs.
+    """
+    for truth in sorted(set(predicted) | set(finished)):
+        before, after = predicted.get(truth, {}), finished.get(truth, {})
+        for block in sorted(set(before) | set(after)):
+            if before.get(block) != after.get(block):
+                raise IntegrityError(
+                    f"the finished maps must hold what the ensemble predicted: block {block} counts otherwise "
+                    f"against {truth}; run `dvc repro --force export`"
                 )
 
 

@@ -5,7 +5,7 @@ the largest class probability in whole percent (uint8, 255 = no data): small, an
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,7 +17,7 @@ from pipeline.geo.raster_io import create, write_cog
 from pipeline.inference.mosaic import decide
 from pipeline.inference.tiles import PixelSource, predict
 from pipeline.params.evaluate import TileParams
-from pipeline.types import IGNORE_INDEX, FloatArray, Predictor, UInt8Array
+from pipeline.types import IGNORE_INDEX, FloatArray, Predictor, UInt8Array, Window
 
 #: Tags that every map carries.
 PROVENANCE_TAG, CLASSES_TAG = "KUMULUS_PROVENANCE", "KUMULUS_CLASSES"
@@ -66,6 +66,19 @@ def write_maps(
     tags: Mapping[str, str],
 ) -> MapFiles:
     """Predict a scene into `folder`: `<name>_class.tif`, `<name>_confidence.tif`, `<name>_class.qml`."""
+    return write_bands(predict(predictor, source, tiles), predictor.classes, source, folder, name, colors, tags)
+
+
+def write_bands(
+    bands: Iterable[tuple[Window, FloatArray]],
+    class_names: Sequence[str],
+    source: PixelSource,
+    folder: Path,
+    name: str,
+    colors: Sequence[str],
+    tags: Mapping[str, str],
+) -> MapFiles:
+    """As `write_maps`, from probabilities KHW of full-width windows that cover the scene from top to bottom."""
     files = MapFiles(
         folder / f"{name}_class.tif", folder / f"{name}_confidence.tif", folder / f"{name}_class.qml", {}
     )
@@ -79,14 +92,14 @@ def write_maps(
                 confidence_tif, source.grid, "uint8", ["confidence_percent"], IGNORE_INDEX, tags
             ) as writer,
         ):
-            for window, probs in predict(predictor, source, tiles):
+            for window, probs in bands:
                 classes, confidence = decide(probs, source.valid(window))
                 counts += np.bincount(classes.ravel(), minlength=256)
                 class_writer.write(classes, window)
                 writer.write(percent(confidence), window)
         write_cog(files.class_map, classes_tif, "mode")
         write_cog(files.confidence, confidence_tif, "average")
-    write_style(files.style, predictor.classes, colors)
+    write_style(files.style, class_names, colors)
     valid = max(int(counts[:IGNORE_INDEX].sum()), 1)
-    shares = {c: float(counts[i]) / valid for i, c in enumerate(predictor.classes)}
+    shares = {c: float(counts[i]) / valid for i, c in enumerate(class_names)}
     return MapFiles(*files.paths, shares)

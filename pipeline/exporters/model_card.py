@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.exporters.member_text import confidence, markdown_table, members_section, origin, spread_section
 from pipeline.inference.onnx_predictor import ModelFacts
+from pipeline.networks.spec import ModelSpec
 from pipeline.params.network import NetworkParams
 from pipeline.paths import staged_file
 
@@ -13,7 +15,6 @@ from pipeline.paths import staged_file
 _SCORES = {"mcc": "MCC", "kappa": "Cohen's kappa", "accuracy": "accuracy", "macro_iou": "macro IoU"}
 _CLASS_SCORES = {"iou": "IoU", "f1": "F1", "precision": "precision", "recall": "recall"}
 _METHODS = {
-    "network": "this model",
     "majority": "majority class",
     "index_rules": "index rules",
     "boosting": "boosting on bands",
@@ -31,8 +32,8 @@ class CardFacts:
     """Everything the card says, as the stages wrote it."""
 
     model: ModelFacts
-    network: NetworkParams
-    members: int
+    #: By number.
+    members: Mapping[int, ModelSpec]
     #: data/raw/catalog.json, data/splits/certificate.json and reports/evaluate/metrics.json.
     catalog: Mapping[str, Any]
     certificate: Mapping[str, Any]
@@ -41,6 +42,11 @@ class CardFacts:
     shares: Mapping[str, Mapping[str, float]]
     parity: float
     registered_name: str
+
+    @property
+    def network(self) -> NetworkParams:
+        """What every member is built as."""
+        return next(iter(self.members.values())).network
 
 
 def write_card(path: Path, facts: CardFacts) -> None:
@@ -52,29 +58,29 @@ def write_card(path: Path, facts: CardFacts) -> None:
 def card(facts: CardFacts) -> str:
     """The card as Markdown; equal facts give equal text."""
     model = facts.model
-    of = f"{facts.members} members, averaged" if facts.members > 1 else "one member"
+    of = f"{len(facts.members)} members, averaged" if len(facts.members) > 1 else "one member"
+    if model.tta == "d4":
+        of += ", each averaged over the eight flips and turns of its input"
+    section = members_section(facts.members)
+    several = [f"## Members\n\n{section}"] if section else []
     parts = [
         f"# {facts.registered_name}",
         f"A semantic segmentation network that gives every pixel of a satellite scene one of "
         f"{len(model.classes)} classes: {facts.network.architecture} with encoder {facts.network.encoder}, "
-        f"{of}, trained from scratch by Kumulus. "
+        f"{of}, {origin(facts.members)} by Kumulus. "
         "`model.onnx` holds normalization and activation: channels go in, class probabilities come out.",
         f"Provenance: sha256 `{model.provenance}` of `provenance.json`, which names every data file, code "
         "file, parameter and library version; `model.onnx`, the maps and `polygons.gpkg` carry it too.",
+        *several,
         "## Classes\n\n" + _classes(facts),
         "## Input\n\n" + _input(model),
         "## Data\n\n" + _data(facts.catalog),
         "## Split\n\n" + _split(facts.certificate),
-        "## Scores\n\n" + _scores(facts.metrics),
+        "## Scores\n\n" + _scores(facts.metrics, model.tta == "d4"),
         "## Limits\n\n" + _limits(facts),
         "## Use\n\n" + _use(model),
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def _classes(facts: CardFacts) -> str:
@@ -84,7 +90,7 @@ def _classes(facts: CardFacts) -> str:
         for i, (name, color) in enumerate(zip(facts.model.classes, facts.model.colors, strict=True))
     ]
     return (
-        _table(["id", "class", "colour", *(f"share of map {s}" for s in scenes)], rows)
+        markdown_table(["id", "class", "colour", *(f"share of map {s}" for s in scenes)], rows)
         + "\n\nNo data is 255."
     )
 
@@ -97,10 +103,10 @@ def _input(model: ModelFacts) -> str:
         f"scenes (reflectance x {model.reflectance_scale:g}); NaN marks invalid pixels. H and W are "
         f"multiples of {model.size_multiple}. Pixels were about {model.pixel_size_m:.3g} m on the ground."
     )
-    bands = _table(["band", *seen], _ranges(model.bands, model.band_low, model.band_high))
+    bands = markdown_table(["band", *seen], _ranges(model.bands, model.band_low, model.band_high))
     if model.recipe.is_plain:
         return f"{text}\n\n{bands}"
-    channels = _table(["channel", *seen], _ranges(model.channels, model.low, model.high))
+    channels = markdown_table(["channel", *seen], _ranges(model.channels, model.low, model.high))
     return f"{text}\n\n{channels}\n\nChannels are computed from the bands of a scene{_formulas(model)}:\n\n{bands}"
 
 
@@ -147,7 +153,7 @@ def _data(catalog: Mapping[str, Any]) -> str:
     meaning = {"exhaustive": "ground outside them is background", "sparse": "ground outside them is unknown"}
     coverage = str(catalog["coverage"])
     return (
-        _table(["what", "time", "licence", "sha256"], rows)
+        markdown_table(["what", "time", "licence", "sha256"], rows)
         + f"\n\nThe labels are {coverage}: {meaning[coverage]}."
     )
 
@@ -165,24 +171,38 @@ def _split(certificate: Mapping[str, Any]) -> str:
         for name, part in certificate.get("parts", {}).items()
     ]
     if rows:
-        text += "\n\n" + _table(["part", "blocks", "labelled pixels"], rows)
+        text += "\n\n" + markdown_table(["part", "blocks", "labelled pixels"], rows)
     return text
 
 
-def _scores(metrics: Mapping[str, Any]) -> str:
+_ONE_FOLD = (
+    "On the val part, which also chose the checkpoint's epoch where `train.select` is best; 95 % limits "
+    "(or as `evaluate.bootstrap` says) from resampled blocks. The test part is sealed (`kumulus unseal`)."
+)
+_OUT_OF_FOLD = (
+    "**These scores are out of fold: they are the members', not those of the ensemble in `model.onnx`.** Every block "
+    "outside the test part was predicted by the members that held it out, never by one that trained on it (a fold "
+    "may have chosen its own members' epochs, where `train.select` is best). The ensemble averages all members, so "
+    "every such block was known to most of them, and its maps say nothing of its quality there. The ensemble is scored "
+    "on the sealed test part alone, when `kumulus unseal` is run; `unseal.log.jsonl` has every look. Baselines are out "
+    "of fold too. 95 % limits (or as `evaluate.bootstrap` says) from resampled blocks."
+)
+
+
+def _scores(metrics: Mapping[str, Any], tta: bool = False) -> str:
     """Tables of every truth: overall scores of each method, then the model's scores by class."""
-    sections = [
-        "On the val part, which also chose the checkpoint's epoch where `train.select` is best; 95 % limits "
-        "(or as `evaluate.bootstrap` says) from resampled blocks. The test part is sealed (`kumulus unseal`)."
-    ]
+    sections = [_OUT_OF_FOLD if metrics.get("out_of_fold") else _ONE_FOLD]
+    model = "its members, out of fold" if metrics.get("out_of_fold") else "this model"
+    shown, other = ("network_tta", "network") if tta else ("network", "network_tta")
+    names = {shown: model, other: f"{model}, {'without' if tta else 'with'} flips and turns", **_METHODS}
     for truth in (t for t in _TRUTHS if t in metrics.get("truths", {})):
         scored = metrics["truths"][truth]
         sections.append(f"### Against the {_TRUTHS[truth]}")
-        methods = [m for m in _METHODS if m in scored]
+        methods = [m for m in names if m in scored]
         sections.append(
-            _table(
+            markdown_table(
                 ["method", *_SCORES.values()],
-                [[_METHODS[m], *(_estimate(scored[m].get(s)) for s in _SCORES)] for m in methods],
+                [[names[m], *(_estimate(scored[m].get(s)) for s in _SCORES)] for m in methods],
             )
         )
         best = scored["network"].get("difference_to_best_baseline", {})
@@ -198,14 +218,16 @@ def _scores(metrics: Mapping[str, Any]) -> str:
             ]
             sections.append(
                 "Paired differences to the best baseline of each score:\n\n"
-                + _table(["score", "best baseline", "this model minus baseline"], rows)
+                + markdown_table(["score", "best baseline", f"{names['network']} minus baseline"], rows)
             )
-        classes = list(scored["network"].get("iou", {}))
+        if apart := metrics.get("spread", {}).get(truth):
+            sections.append(spread_section(apart, _SCORES))
+        classes = list(scored[shown].get("iou", {}))
         sections.append(
-            _table(
+            markdown_table(
                 ["class", *_CLASS_SCORES.values()],
                 [
-                    [c, *(_estimate(scored["network"].get(s, {}).get(c)) for s in _CLASS_SCORES)]
+                    [c, *(_estimate(scored[shown].get(s, {}).get(c)) for s in _CLASS_SCORES)]
                     for c in classes
                 ],
             )
@@ -228,7 +250,7 @@ def _limits(facts: CardFacts) -> str:
         "Made for ground like that of the training scenes: another region, season, sensor or atmospheric "
         "correction needs its own check against truth.",
         "`kumulus predict` refuses scenes of other bands, units or pixel sizes; onnxruntime does not.",
-        "The confidence map is the network's largest class probability in percent. It is not calibrated.",
+        confidence(facts.members),
         f"Probabilities in onnxruntime differ from the network's by at most {facts.parity:.1e} (measured).",
     ]
     if unsupported := facts.certificate.get("unsupported"):

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from pipeline.errors import IntegrityError, ModelError
 from pipeline.inference.onnx_predictor import INPUT, OUTPUT, OnnxPredictor
 from pipeline.inference.tiles import PixelSource
+from pipeline.inference.tta import VIEWS
 from pipeline.networks.segmenter import Segmenter
 from pipeline.types import FloatArray, Window
 
@@ -25,29 +26,49 @@ from pipeline.types import FloatArray, Window
 class DeployedModel(nn.Module):
     """All members with their heads: channels NCHW (NaN = invalid) to mean probabilities NKHW."""
 
-    def __init__(self, segmenters: Sequence[Segmenter]) -> None:
+    def __init__(self, segmenters: Sequence[Segmenter], tta: bool = False) -> None:
+        """`tta` averages each member over the eight flips and turns of an image (pipeline.inference.tta)."""
         super().__init__()
         self.members = nn.ModuleList(segmenters)
+        self.tta = tta
 
     def forward(self, image: Tensor) -> Tensor:
         """Probabilities NKHW, averaged over the members."""
         total: Tensor | None = None
         for member in self.members:
             assert isinstance(member, Segmenter)
-            probs = member.decode(member(image))
+            probs = _over_views(member, image) if self.tta else member.decode(member(image))
             total = probs if total is None else total + probs
         assert total is not None
         return total / len(self.members)
 
 
-def export_onnx(path: Path, segmenters: Sequence[Segmenter], metadata: Mapping[str, str], opset: int) -> None:
+def _over_views(member: Segmenter, image: Tensor) -> Tensor:
+    """Mean probabilities over VIEWS. Views of one shape go through the network as one batch: a smaller graph."""
+    total: Tensor | None = None
+    for transposed in (False, True):
+        flips = [axes for swapped, axes in VIEWS if swapped == transposed]
+        turned = image.transpose(-2, -1) if transposed else image
+        seen = torch.stack([turned.flip(axes) if axes else turned for axes in flips])
+        probs = member.decode(member(seen.flatten(0, 1))).unflatten(0, (len(flips), -1))
+        for i, axes in enumerate(flips):
+            upright = probs[i].flip(axes) if axes else probs[i]
+            back = upright.transpose(-2, -1) if transposed else upright
+            total = back if total is None else total + back
+    assert total is not None
+    return total / len(VIEWS)
+
+
+def export_onnx(
+    path: Path, segmenters: Sequence[Segmenter], metadata: Mapping[str, str], opset: int, tta: bool = False
+) -> None:
     """Write and check the file: dynamic N, H and W, one file without external data.
 
     Raises:
         ModelError: the network cannot be expressed in ONNX.
     """
     spec = segmenters[0].spec
-    model = DeployedModel(segmenters).cpu().eval()
+    model = DeployedModel(segmenters, tta).cpu().eval()
     # Two images of unequal sides, all above 1, so that no size is taken for a constant or for another.
     example = torch.zeros(2, len(spec.channels), 4 * spec.size_multiple, 6 * spec.size_multiple)
     dynamic = {
@@ -159,14 +180,14 @@ def _read(source: PixelSource, row: int, col: int, height: int, width: int) -> F
 
 
 def check_parity(
-    path: Path, segmenters: Sequence[Segmenter], images: Iterable[FloatArray], tolerance: float
+    path: Path, segmenters: Sequence[Segmenter], images: Iterable[FloatArray], tolerance: float, tta: bool = False
 ) -> float:
     """The largest difference between the file in onnxruntime and the network in torch.
 
     Raises:
         IntegrityError: it exceeds `tolerance`, or a probability is not finite.
     """
-    model = DeployedModel(segmenters).cpu().eval()
+    model = DeployedModel(segmenters, tta).cpu().eval()
     predictor = OnnxPredictor(path)
     worst = 0.0
     for image_NCHW in images:

@@ -54,6 +54,8 @@ class ModelFacts:
     provenance: str
     #: The windows it was evaluated and exported with.
     tiles: TileParams = field(default_factory=TileParams)
+    #: Whether the graph averages over flips and turns of its input (`none` or `d4`).
+    tta: str = "none"
 
     @property
     def bands(self) -> tuple[str, ...]:
@@ -71,7 +73,8 @@ class ModelFacts:
         return self.recipe.reflectance_scale
 
     @classmethod
-    def of(cls, specs: Sequence[ModelSpec], provenance: str, tiles: TileParams | None = None) -> "ModelFacts":
+    def of(cls, specs: Sequence[ModelSpec], provenance: str, tiles: TileParams | None = None,
+           tta: str = "none") -> "ModelFacts":
         """The facts of an ensemble: the first member's, with the range that any member has seen."""
         first = specs[0]
         return cls(
@@ -87,6 +90,7 @@ class ModelFacts:
             first.pixel_size_m,
             provenance,
             tiles or TileParams(),
+            tta,
         )
 
     def to_metadata(self) -> dict[str, str]:
@@ -109,6 +113,7 @@ class ModelFacts:
             PREFIX + "size_multiple": json.dumps(self.size_multiple),
             PREFIX + "texture": texture.model_dump_json() if texture else "null",
             PREFIX + "tiles": self.tiles.model_dump_json(),
+            **({PREFIX + "tta": self.tta} if self.tta != "none" else {}),
         }
 
     @classmethod
@@ -146,6 +151,7 @@ class ModelFacts:
                 values[key] = metadata[PREFIX + key]
             if tiles := metadata.get(PREFIX + "tiles"):  # files of before have none
                 values["tiles"] = TileParams.model_validate_json(tiles)
+            values["tta"] = metadata.get(PREFIX + "tta", "none")
         except (KeyError, TypeError, ValueError, KumulusError) as error:
             raise ModelError(
                 f"model {subject} must have readable Kumulus metadata: {' '.join(repr(error).split())}; "

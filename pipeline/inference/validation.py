@@ -15,6 +15,7 @@ from itertools import groupby, pairwise, product
 import numpy as np
 import torch
 from scipy.ndimage import find_objects
+from torch import Tensor
 
 from pipeline.errors import ModelError
 from pipeline.features.channels import ChannelRecipe
@@ -86,9 +87,7 @@ class ValScorer:
         if not params.val_decides:
             return
         monitor = params.monitor
-        counts = np.zeros(256, dtype=np.int64)
-        for block in self._blocks:
-            counts += np.bincount(_labels(block, self._split).ravel(), minlength=256)
+        counts = self.label_counts()
         present = [name for i, name in enumerate(self._split.classes) if counts[i]]
         needed = monitor.removeprefix("iou:")
         if len(present) < (2 if monitor == "mcc" else 1) or (monitor.startswith("iou:") and needed not in present):
@@ -97,20 +96,32 @@ class ValScorer:
 
     def __call__(self, segmenter: Segmenter) -> dict[str, float]:
         """Val scores of the segmenter in its present state; NaN where a score is undefined."""
-        device = next(segmenter.parameters()).device
         classes = self._split.classes
         total = Confusion.empty(len(classes))
-        with torch.inference_mode():
-            for (height, width), alike in groupby(self._blocks, key=lambda b: (b.window.height, b.window.width)):
-                for batch in _chunks(list(alike), max(1, _BATCH_PIXELS // (height * width))):
-                    images = np.stack([_image(block, self._split, self._recipe) for block in batch])
-                    predicted = segmenter(torch.from_numpy(images).to(device)).argmax(dim=1).cpu().numpy()
-                    predicted = predicted.astype(np.uint8)
-                    truth = np.stack([_labels(block, self._split) for block in batch])
-                    total = total.merge(Confusion.of(truth, predicted, len(classes)))
+        for logits, truth in self.logits(segmenter):
+            with torch.inference_mode():
+                predicted = segmenter.decode(logits).argmax(dim=1).cpu().numpy().astype(np.uint8)
+            total = total.merge(Confusion.of(truth, predicted, len(classes)))
         by_class = iou(total)
         return {"mcc": mcc(total), "macro_iou": macro_iou(total),
                 **{f"iou_{name}": float(by_class[i]) for i, name in enumerate(classes)}}
+
+    def logits(self, segmenter: Segmenter) -> Iterator[tuple[Tensor, UInt8Array]]:
+        """Batch by batch: logits NKHW on the segmenter's device, and labels NHW, 255 but for each val pixel once."""
+        device = next(segmenter.parameters()).device
+        for (height, width), alike in groupby(self._blocks, key=lambda b: (b.window.height, b.window.width)):
+            for batch in _chunks(list(alike), max(1, _BATCH_PIXELS // (height * width))):
+                images = np.stack([_image(block, self._split, self._recipe) for block in batch])
+                with torch.inference_mode():
+                    logits = segmenter(torch.from_numpy(images).to(device))
+                yield logits, np.stack([_labels(block, self._split) for block in batch])
+
+    def label_counts(self) -> AnyArray:
+        """Labelled val pixels by class id, 256 int64; 255 counts those without label."""
+        counts = np.zeros(256, dtype=np.int64)
+        for block in self._blocks:
+            counts += np.bincount(_labels(block, self._split).ravel(), minlength=256)
+        return counts
 
 
 def _chunks(blocks: list[_ValBlock], size: int) -> Iterator[list[_ValBlock]]:

@@ -1,5 +1,7 @@
 """Section `evaluate`: tiles of inference, baselines on the same pixels, intervals."""
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from pipeline.params.base import Section
@@ -61,6 +63,9 @@ class EvaluateParams(Section):
     tiles: TileParams = TileParams()
     baselines: BaselineParams = BaselineParams()
     bootstrap: BootstrapParams = BootstrapParams()
+    #: d4: the network is also scored with its probabilities averaged over the eight flips and turns of each tile
+    #: (method network_tta; eight times the work). export.tta says whether it leaves the project that way.
+    tta: Literal["none", "d4"] = "none"
     #: A reference object counts as found if a predicted object overlaps it with at least this IoU.
     object_iou: float = Field(default=0.3, gt=0, le=1)
     #: Classes whose objects are counted (connected areas, 8 neighbours).

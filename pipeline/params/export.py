@@ -1,5 +1,7 @@
 """Section `export`: what leaves the project, and the checks it must pass first."""
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from pipeline.params.base import Section
@@ -25,6 +27,8 @@ class ExportParams(Section):
     opset: int = Field(default=18, ge=17, le=23)
     #: Largest difference of probabilities between torch and onnxruntime.
     parity_tolerance: float = Field(default=1e-4, gt=0)
+    #: d4: model.onnx and the maps average over the eight flips and turns of each tile, which needs evaluate.tta: d4.
+    tta: Literal["none", "d4"] = "none"
     #: Class name -> bounds of its share in every map.
     class_shares: dict[str, ShareBounds] = {}
     #: Name under which the model is registered in MLflow.

@@ -31,6 +31,8 @@ from pipeline.reporting.figure_style import (
     show,
     thinning,
 )
+from pipeline.reporting.member_figures import draw_spread
+from pipeline.reporting.score_tables import draw_class_table, draw_objects
 from pipeline.types import IGNORE_INDEX, BoolArray
 
 #: Blocks in the figure of the worst ones; the least share of the median block's pixels a block must count.
@@ -46,6 +48,14 @@ def draw_all(scores: PartScores, folder: Path) -> None:
         draw_overview(scores, view, folder / f"overview_{view.ground.scene.id}.png")
     draw_worst_blocks(scores, folder / "worst_blocks.png")
     draw_confusion(scores, folder / "confusion.png")
+    colors = dict(zip(scores.classes, scores.colors, strict=True))
+    against = f"{_part_name(scores)} against {_truth_name(scores.headline)}"
+    draw_class_table(scores.metrics, scores.headline, colors, f"Scores by class, {against}",
+                     folder / "class_table.png")
+    if any(scores.metrics["objects"].values()):
+        draw_objects(scores.metrics, against[0].upper() + against[1:], folder / "objects.png")
+    if scores.headline in scores.metrics.get("spread", {}):
+        draw_spread(scores.metrics, scores.headline, scores.part, folder / "spread.png")
     for truth in scores.metrics["truths"]:
         draw_scores(scores, truth, folder / f"scores_{truth}.png")
 
@@ -66,11 +76,12 @@ def draw_overview(scores: PartScores, view: SceneView, path: Path) -> None:
               ("Refined labels", class_image(cut.truths["refined"], scores.colors))]
     if "reference" in cut.truths:
         panels.append(("Reference", class_image(cut.truths["reference"], scores.colors)))
-    panels.append(("Prediction", class_image(predicted, scores.colors)))
+    out_of_fold = scores.metrics["out_of_fold"]
+    panels.append(("Out-of-fold prediction" if out_of_fold else "Prediction", class_image(predicted, scores.colors)))
     truth = cut.truths[headline]
     counted = scored & (truth != IGNORE_INDEX)
     state = np.where(counted, (truth != predicted).astype(np.uint8), IGNORE_INDEX).astype(np.uint8)
-    panels.append((f"Errors against {_truth_name(headline)} in {scores.part}",
+    panels.append((f"Errors against {_truth_name(headline)}" + ("" if out_of_fold else f" in {scores.part}"),
                    class_image(state, [RIGHT, WRONG])))
     cols = 2 if len(panels) == 4 else 3
     rows = -(-len(panels) // cols)
@@ -83,13 +94,18 @@ def draw_overview(scores: PartScores, view: SceneView, path: Path) -> None:
     for ax in axes[len(panels):]:
         ax.set_axis_off()
     color_legend(figure, {**_legend(scores), "right": RIGHT, "wrong": WRONG})
-    figure.suptitle(f"{ground.scene.id}: the {scores.part} part is outlined", x=0.01, ha="left")
+    outlined = "scored ground" if scores.metrics["out_of_fold"] else f"the {scores.part} part"
+    figure.suptitle(f"{ground.scene.id}: {outlined} is outlined", x=0.01, ha="left")
     save(figure, path)
 
 
 def _outline(axes: Axes, mask_HW: BoolArray, color: str) -> None:
     if mask_HW.any() and not mask_HW.all():
         axes.contour(mask_HW.astype(np.float32), levels=[0.5], colors=[color], linewidths=0.8)
+
+
+def _part_name(scores: PartScores) -> str:
+    return "all folds, out of fold," if scores.metrics["out_of_fold"] else f"{scores.part} part"
 
 
 def _truth_name(truth: str) -> str:
@@ -134,7 +150,8 @@ def draw_worst_blocks(scores: PartScores, path: Path) -> None:
         for line in axes:
             line[unused].set_axis_off()
     color_legend(figure, _legend(scores))
-    figure.suptitle(f"Blocks of the {scores.part} part with the lowest accuracy", x=0.01, ha="left")
+    of = "all folds (out of fold)" if scores.metrics["out_of_fold"] else f"the {scores.part} part"
+    figure.suptitle(f"Blocks of {of} with the lowest accuracy", x=0.01, ha="left")
     save(figure, path)
 
 
@@ -178,14 +195,19 @@ def draw_confusion(scores: PartScores, path: Path) -> None:
     ax.set_yticks(range(k), [f"{name}\n{int(n):,} px" for name, n in zip(names, total[:, 0], strict=True)])
     ax.set_xlabel("Predicted")
     ax.set_ylabel(f"True ({_truth_name(scores.headline)})")
-    ax.set_title(f"Share of each true class, {scores.part} part", loc="left")
+    kind = "out of fold" if scores.metrics["out_of_fold"] else f"{scores.part} part"
+    ax.set_title(f"Share of each true class, {kind}", loc="left")
     save(figure, path)
 
 
 def draw_scores(scores: PartScores, truth: str, path: Path) -> None:
-    """Bars of all methods with intervals; below, the paired differences of the network to the baselines."""
+    """Bars of all methods with intervals; below, the paired differences of the network to the baselines.
+
+    Single members are in the figure of the spread.
+    """
     table = scores.metrics["truths"][truth]
-    methods = {name: value for name, value in table.items() if isinstance(value, Mapping)}
+    methods = {name: value for name, value in table.items()
+               if isinstance(value, Mapping) and not name.startswith("network_member")}
     shown = [("mcc", "\nMCC"), ("macro_iou", "\nMacro IoU")]
     shown += [(f"iou.{name}", f"IoU\n{readable(name)}") for name in scores.classes[:_MAX_CLASS_PANELS]]
     prefix = "difference_to_"
@@ -204,7 +226,7 @@ def draw_scores(scores: PartScores, truth: str, path: Path) -> None:
     axes[0][0].set_ylabel("Score")
     if paired:
         axes[1][0].set_ylabel("Network minus")
-    title = f"{scores.part} part against {_truth_name(truth)}: value and interval over resampled blocks"
+    title = f"{_part_name(scores)} against {_truth_name(truth)}: value and interval over resampled blocks"
     figure.suptitle(title, x=0.01, ha="left")
     save(figure, path)
 

@@ -25,6 +25,9 @@ WRONG = "#c1272d"
 RIGHT = "#dfe6df"
 UNKNOWN = "#ffffff"
 
+#: Colours of series that are no classes, told apart with any colour vision (Okabe & Ito 2008).
+SERIES = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#000000")
+
 _STYLE: Any = {"font.size": 9, "axes.titlesize": 9, "axes.edgecolor": MUTED, "axes.labelcolor": INK,
                "text.color": INK, "xtick.color": INK, "ytick.color": INK, "axes.spines.top": False,
                "axes.spines.right": False, "savefig.dpi": 130, "figure.facecolor": "white"}

@@ -17,10 +17,12 @@ from pyproj import CRS
 from pipeline.digests import folder_sha256
 from pipeline.errors import IntegrityError, ParamsError
 from pipeline.evaluation.part import score_part, write_tables
-from pipeline.exporters import bundle
+from pipeline.exporters import bundle, scene_maps
 from pipeline.geo.grid import Grid
 from pipeline.geo.raster_io import describe, read, write
-from pipeline.networks.members import save_member
+from pipeline.inference.network import NetworkPredictor
+from pipeline.inference.onnx_predictor import OnnxPredictor
+from pipeline.networks.members import load_member, member_folders, save_member
 from pipeline.networks.segmenter import build
 from pipeline.networks.spec import ModelSpec
 from pipeline.params.load import Params
@@ -64,14 +66,14 @@ def make_scene(paths: Paths, scene: str, first_block: int, height: int, width: i
     return {"grid": grid.to_dict(), "dtype": "uint16"}
 
 
-def make_member(paths: Paths, seed: int = 5) -> None:
+def make_member(paths: Paths, drawn: int = 5, number: int = 0, **said: Any) -> None:
     spec = ModelSpec(network=NetworkParams(encoder_depth=3, decoder_channels=(16, 8, 8)), bands=BANDS, classes=CLASSES,
                      colors=COLORS, background="background", reflectance_scale=10000, mean=(1400, 1800, 2200, 600),
                      std=(330, 660, 990, 330), low=(900, 900, 900, 1), high=(2000, 2900, 3700, 1200), patch_size_px=32,
-                     size_multiple=8, pixel_size_m=10, split=folder_sha256(paths.splits))
+                     size_multiple=8, pixel_size_m=10, split=folder_sha256(paths.splits), **said)
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        save_member(paths.checkpoint / "members/0", build(spec), "epoch,lr\n1,0.1\n")
+        torch.manual_seed(drawn)
+        save_member(paths.checkpoint / f"members/{number}", build(spec), "epoch,lr\n1,0.1\n")
 
 
 @pytest.fixture(scope="module")
@@ -224,7 +226,7 @@ def test_other_weights_than_evaluate_saw_are_noticed(
 
 
 def _other_weights_are_noticed(paths: Paths) -> None:
-    make_member(paths, seed=6)
+    make_member(paths, drawn=6)
     with pytest.raises(IntegrityError, match="must reproduce evaluate's confusion matrix exactly: block"):
         run(params_of(), paths, SilentLog())
 
@@ -232,3 +234,85 @@ def _other_weights_are_noticed(paths: Paths) -> None:
 def test_bounds_of_an_unknown_class_never_start() -> None:
     with pytest.raises(ParamsError, match=r"export\.class_shares must name a class"):
         params_of(class_shares={"twon": {}})
+
+
+@pytest.fixture(scope="module")
+def of_folds(evaluated: Path, tmp_path_factory: pytest.TempPathFactory) -> Paths:
+    """The project with a member for each fold, exported with test-time augmentation."""
+    paths = Paths(tmp_path_factory.mktemp("folds") / "copy")
+    shutil.copytree(evaluated, paths.root)
+    for fold in range(3):
+        make_member(paths, 5 + fold, fold, seed=1, val_fold=fold, temperature=1.5, warm_start="ef" * 32)
+    settings = Params({**params_of(tta="d4").raw, "evaluate": {**params_of().raw["evaluate"], "tta": "d4"}})
+    write_tables(score_part(settings, paths, "val"), paths.report("evaluate"))
+    run(settings, paths, SilentLog())
+    return paths
+
+
+def test_members_of_folds_leave_as_one_model(of_folds: Paths) -> None:
+    """Parity with torch, evaluate's out-of-fold counts and the finished maps have all been checked by then."""
+    image = np.full((1, 4, 32, 32), 1500, dtype=np.float32)
+    members = [load_member(folder) for folder in member_folders(of_folds.checkpoint)]
+    predictor = OnnxPredictor(of_folds.export / "model.onnx")
+    expected = NetworkPredictor(members, tta=True).probabilities(image)
+    np.testing.assert_allclose(predictor.probabilities(image), expected, atol=1e-5)
+    assert predictor.facts.tta == "d4"
+    for scene in ("one", "two"):  # the ensemble maps test ground too
+        mapped = read(of_folds.export / f"maps/{scene}_class.tif")
+        assert ((mapped == 255) == (read(of_folds.scenes / scene / "valid.tif") == 0)).all()
+
+
+def test_the_card_of_folds_says_whose_scores_it_has(of_folds: Paths) -> None:
+    card = (of_folds.export / "model_card.md").read_text()
+    for text in ("3 members, averaged, each averaged over the eight flips and turns",
+                 "fine-tuned from weights of sha256", "| 1 | 1 | 1 | 1.5 | none | `efefefefefef` |",
+                 "**These scores are out of fold",
+                 "scored on the sealed test part alone", "| folds | MCC | 3 |", "| its members, out of fold |",
+                 "| its members, out of fold, without flips and turns |", "was not calibrated again"):
+        assert text in card, text
+    metrics = json.loads((of_folds.report("evaluate") / "metrics.json").read_text())
+    iou = metrics["truths"]["refined"]["network_tta"]["iou"]["town"]["value"]
+    assert f"| town | {iou:.3f}" in card
+
+
+def tamper_held_out(paths: Paths) -> None:
+    make_member(paths, 99, 1, seed=1, val_fold=1, temperature=1.5, warm_start="ef" * 32)
+
+
+@pytest.mark.parametrize(("tamper", "tta", "said"), [
+    (tamper_counts, "none", "the members, each on the fold it held out, must reproduce evaluate's confusion matrix "
+                            "exactly: block 5 against refined"),
+    (tamper_held_out, "none", "the members, each on the fold it held out, must reproduce"),
+    (tamper_held_out, "d4", "the members, each on the fold it held out, must reproduce"),
+])
+def test_other_members_than_evaluate_scored_are_noticed(
+    of_folds: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tamper: Callable[[Paths], object], tta: str,
+    said: str
+) -> None:
+    shutil.copytree(of_folds.root, tmp_path / "copy")
+    monkeypatch.setattr(bundle, "export_onnx", copying(of_folds))
+    monkeypatch.setattr(bundle, "check_parity", lambda *_: 0.0)
+    tamper(Paths(tmp_path / "copy"))
+    with pytest.raises(IntegrityError, match=said):
+        run(params_of(tta=tta), Paths(tmp_path / "copy"), SilentLog())
+
+
+def test_a_finished_map_that_is_not_the_ensemble_s_is_noticed(
+    of_folds: Paths, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(of_folds.root, tmp_path / "copy")
+    monkeypatch.setattr(bundle, "export_onnx", copying(of_folds))
+    monkeypatch.setattr(bundle, "check_parity", lambda *_: 0.0)
+    written = scene_maps.write_bands
+
+    def swapped(bands: Any, *rest: Any) -> Any:
+        return written(((window, probs[::-1]) for window, probs in bands), *rest)
+
+    monkeypatch.setattr(scene_maps, "write_bands", swapped)
+    with pytest.raises(IntegrityError, match="the finished maps must hold what the ensemble predicted: block"):
+        run(params_of(), Paths(tmp_path / "copy"), SilentLog())
+
+
+def test_what_was_not_scored_does_not_leave(paths: Paths) -> None:
+    with pytest.raises(IntegrityError, match=r"export\.tta: d4 must have been scored .* set evaluate\.tta to d4 too"):
+        run(params_of(tta="d4"), paths, SilentLog())

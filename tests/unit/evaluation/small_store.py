@@ -1,6 +1,7 @@
 """A small scene store and split on disk, made without the stages that would make them."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -115,8 +116,8 @@ class RedPredictor:
         return np.moveaxis(np.eye(len(self.classes), dtype=np.float32)[ids], -1, 1)
 
 
-def write_checkpoint(paths: Paths, members: int = 1) -> None:
-    """Untrained small networks as the checkpoint's members."""
+def write_checkpoint(paths: Paths, members: int = 1, pairs: Sequence[tuple[int, int]] = ()) -> None:
+    """Untrained small networks as the checkpoint's members; `pairs` are seed and fold of each, none = not said."""
     import torch
 
     from pipeline.digests import folder_sha256
@@ -131,6 +132,7 @@ def write_checkpoint(paths: Paths, members: int = 1) -> None:
         "patch_size_px": 32, "size_multiple": 8, "pixel_size_m": 10,
         "split": folder_sha256(paths.splits)})
     history = "epoch,lr,train_loss,val_mcc\n1,0.1,2,0.5\n"
-    for member in range(members):
+    for member, (seed, fold) in enumerate(pairs or [(-1, -1)] * members):
         torch.manual_seed(member)
-        save_member(paths.checkpoint / "members" / str(member), build(spec), history)
+        own = spec.model_copy(update={"seed": seed, "val_fold": fold})
+        save_member(paths.checkpoint / "members" / str(member), build(own), history)

@@ -7,7 +7,6 @@ import torch
 
 from pipeline.evaluation.part import score_part
 from pipeline.features.channels import ChannelRecipe
-from pipeline.inference.mosaic import class_bands
 from pipeline.inference.network import NetworkPredictor
 from pipeline.inference.sources import ChannelPixels, StorePixels
 from pipeline.networks.members import load_member, save_member
@@ -18,6 +17,7 @@ from pipeline.params.load import Params
 from pipeline.params.task import TextureParams
 from pipeline.scenes.store import SceneStore
 from tests.unit.evaluation.small_store import BANDS, CHEAP, RedPredictor, params, write_checkpoint, write_store
+from tests.unit.inference.whole_maps import class_bands
 
 CHANNELS = ("NDVI", "glcm_energy_nir", "red")
 

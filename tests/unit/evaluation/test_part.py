@@ -252,8 +252,8 @@ def test_refusals(paths: Paths, monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
     write(blind.splits / "one/fold.tif", np.ones((96, 96), np.uint8), grid(), ["fold"])
     with pytest.raises(SplitError, match="the val part must have pixels with data: got none in 1 scenes"):
         score_part(params(baselines=CHEAP), blind, "val", RedPredictor())
-    holes = np.full((96, 96), 255, dtype=np.uint8)
-    monkeypatch.setattr("pipeline.evaluation.part.class_bands", lambda *_: iter([(Window(0, 0, 96, 96), holes)]))
+    holes = {("network", 0): np.full((96, 96), 255, dtype=np.uint8)}
+    monkeypatch.setattr("pipeline.evaluation.lineup.Lineup.bands", lambda *_: iter([(Window(0, 0, 96, 96), holes)]))
     with pytest.raises(IntegrityError, match="network must predict every valid pixel of the scored part of scene one"):
         score_part(params(baselines=CHEAP), paths, "val", RedPredictor())
 

@@ -12,7 +12,6 @@ from pipeline.exporters.model_card import _input
 from pipeline.exporters.onnx_model import check_parity, export_onnx, parity_windows
 from pipeline.exporters.predict import predict_scenes
 from pipeline.geo.raster_io import read
-from pipeline.inference.mosaic import class_bands
 from pipeline.inference.network import NetworkPredictor
 from pipeline.inference.onnx_predictor import ModelFacts, OnnxPredictor
 from pipeline.inference.raster_pixels import open_pixels
@@ -23,6 +22,7 @@ from pipeline.networks.spec import ModelSpec
 from pipeline.params.evaluate import TileParams
 from pipeline.params.network import NetworkParams
 from pipeline.params.task import TextureParams
+from tests.unit.inference.whole_maps import class_bands
 
 BANDS = ("blue", "green", "red", "nir")
 TILES = TileParams(size_px=64, overlap_px=16)

@@ -10,6 +10,7 @@ from affine import Affine
 from pipeline.errors import IntegrityError
 from pipeline.exporters.onnx_model import check_parity, export_onnx, parity_windows
 from pipeline.geo.grid import Grid
+from pipeline.inference.network import NetworkPredictor
 from pipeline.inference.onnx_predictor import ModelFacts, OnnxPredictor
 from pipeline.inference.sources import StorePixels
 from pipeline.networks.segmenter import Segmenter
@@ -97,3 +98,19 @@ def test_parity_windows_have_a_hole_other_sizes_and_real_pixels() -> None:
     assert not np.isnan(pair[1, :, 10:]).any()
     small = parity_windows(Pixels(20, 90), size_px=32, multiple=8)[0]  # type: ignore[arg-type]
     assert np.isnan(small[0, 0]).all(axis=1).tolist() == [False] * 20 + [True] * 12
+
+
+def test_the_graph_turns_and_flips_as_the_predictor_does(segmenter: Make, tmp_path: Path) -> None:
+    pair = [segmenter(1), segmenter(2)]
+    facts = ModelFacts.of([m.spec for m in pair], "", tta="d4")
+    path = tmp_path / "turned.onnx"
+    export_onnx(path, pair, facts.to_metadata(), 18, True)
+    image = 1000 + 500 * np.random.default_rng(0).normal(size=(2, 4, 16, 24)).astype(np.float32)
+    image[0, :, 3:9, :5] = np.nan
+    predictor = OnnxPredictor(path)
+    turned = NetworkPredictor(pair, tta=True).probabilities(image)
+    np.testing.assert_allclose(predictor.probabilities(image), turned, atol=1e-5)
+    assert check_parity(path, pair, [image], 1e-4, True) < 1e-4
+    assert np.abs(turned - NetworkPredictor(pair).probabilities(image)).max() > 1e-3
+    assert predictor.facts.tta == "d4"
+    assert ModelFacts.of([pair[0].spec], "").to_metadata().get("kumulus.tta") is None

@@ -7,9 +7,10 @@ from affine import Affine
 from pipeline.errors import ModelError
 from pipeline.geo.grid import Grid
 from pipeline.geo.windows import row_bands, tile_starts
-from pipeline.inference.mosaic import class_bands, decide
+from pipeline.inference.mosaic import decide
 from pipeline.inference.tiles import predict
 from pipeline.params.evaluate import TileParams
+from tests.unit.inference.whole_maps import class_bands
 
 
 class Raster:

@@ -22,7 +22,14 @@ BANDS = ("blue", "green", "red", "nir")
 PLAIN = ChannelRecipe.named(BANDS, BANDS, None, 1e4)
 
 
-class PixelRule(torch.nn.Module):
+class Softmax(torch.nn.Module):
+    """What a network's head makes of its logits."""
+
+    def decode(self, logits):
+        return torch.softmax(logits, dim=1)
+
+
+class PixelRule(Softmax):
     """Class by thresholds on the red band: needs no context, so block-wise and whole-scene prediction must agree."""
 
     def __init__(self):
@@ -102,7 +109,7 @@ def test_a_monitor_that_val_cannot_define_is_refused_unless_it_has_no_say(tiny_d
     scorer.check(TrainParams(monitor="iou:settlement", select="last"))
 
 
-class Surroundings(torch.nn.Module):
+class Surroundings(Softmax):
     """Class by the mean of the third channel in a window of 9 x 9 pixels: looks beyond a block's edge."""
 
     def __init__(self, centres=(1000, 2200, 3400)):

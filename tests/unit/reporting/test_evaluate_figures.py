@@ -79,8 +79,8 @@ def test_large_scenes_are_thinned() -> None:
 def test_all_figures_come_out_and_are_pictures(scores: PartScores, tmp_path: Path) -> None:
     draw_all(scores, tmp_path)
     files = sorted(p.name for p in tmp_path.iterdir())
-    assert files == ["confusion.png", "overview_one.png", "scores_reference.png", "scores_refined.png",
-                     "scores_unrefined.png", "worst_blocks.png"]
+    assert files == ["class_table.png", "confusion.png", "objects.png", "overview_one.png", "scores_reference.png",
+                     "scores_refined.png", "scores_unrefined.png", "worst_blocks.png"]
     assert all(imread(tmp_path / name).std() > 0.01 for name in files)
 
 
