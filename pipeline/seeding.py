@@ -1,11 +1,13 @@
 """Random draws that depend on a seed and a name, never on order, workers or ranks.
 
 Everything that draws asks `generator(seed, ...)` for its own stream. `seed_everything` is the only place that touches
-the global generators (torch keeps dropout and initialisation there); a stage calls it once.
+the global generators (torch keeps dropout and initialisation there); a stage calls it once. What they then are is part
+of an interrupted training's state.
 """
 
 import hashlib
 import random
+from typing import Any
 
 import numpy as np
 
@@ -33,3 +35,33 @@ def seed_everything(seed: int) -> None:
     np.random.seed(seed % 2**32)
     torch.manual_seed(seed)
     torch.use_deterministic_algorithms(True)
+
+
+def part_ways(rank: int) -> None:
+    """Let a further process of a data-parallel training draw its own dropout; the main one (rank 0) stays as it is."""
+    import torch
+
+    if rank:
+        torch.manual_seed(torch.initial_seed() + rank)
+
+
+def global_state(device: Any) -> dict[str, Any]:
+    """The state of every global generator as plain data and tensors, that of a CUDA `device` included."""
+    import torch
+
+    _, keys, position, has_gauss, gauss = np.random.get_state()
+    return {"python": random.getstate(), "torch": torch.get_rng_state(),
+            "numpy": (torch.from_numpy(np.asarray(keys, dtype=np.int64)), position, has_gauss, gauss),
+            "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None}
+
+
+def restore_global_state(state: dict[str, Any], device: Any) -> None:
+    """Put every global generator where a `global_state` found it."""
+    import torch
+
+    random.setstate(state["python"])
+    torch.set_rng_state(state["torch"])
+    keys, position, has_gauss, gauss = state["numpy"]
+    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, gauss))
+    if state["cuda"] is not None:
+        torch.cuda.set_rng_state(state["cuda"], device)

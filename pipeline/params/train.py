@@ -1,25 +1,28 @@
 """Section `train`: network, patches, loss, optimizer, schedule, precision."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from pipeline.params.base import Section
+from pipeline.params.calibration import CalibrationParams
 from pipeline.params.loss import LossParams
 from pipeline.params.network import NetworkParams
 from pipeline.params.optimizer import OptimizerParams, ScheduleParams
 from pipeline.params.patches import PatchParams
 from pipeline.params.task import Task
+from pipeline.params.warm_start import WarmStartParams
 
 
 class TrainParams(Section):
-    """One training."""
+    """One training: a member for each seed and val fold."""
 
     network: NetworkParams = NetworkParams()
     patches: PatchParams = PatchParams()
     loss: LossParams = LossParams()
     optimizer: OptimizerParams = OptimizerParams()
     schedule: ScheduleParams = ScheduleParams()
+    calibration: CalibrationParams = CalibrationParams()
     epochs: int = Field(default=30, ge=1)
     #: Patches of one optimizer step over all devices and accumulation steps.
     batch_size: int = Field(default=8, ge=1)
@@ -31,6 +34,11 @@ class TrainParams(Section):
     devices: int = Field(default=1, ge=1)
     #: CPU threads of the numeric libraries; part of the reproducible configuration.
     threads: int = Field(default=2, ge=1)
+    #: Seconds of work that a kill may cost, more or less: the state is saved this often, but never so often that saving
+    #: takes over a hundredth of the time. 0 saves after every step. Results do not depend on it.
+    save_every_s: float = Field(default=30.0, ge=0)
+    #: Decay of the moving average of the weights that is scored and saved in their place; 0 = no average.
+    ema_decay: float = Field(default=0.0, ge=0, lt=1)
     #: Worker processes that cut patches; 0 cuts them in the training process.
     workers: int = Field(default=0, ge=0)
     #: Validation score that picks the checkpoint: mcc, macro_iou, or iou of one class as `iou:<class>`.
@@ -40,6 +48,17 @@ class TrainParams(Section):
     select: Literal["best", "last"] = "best"
     #: Epochs without a better val score before training stops; 0 never stops early.
     early_stop_patience: int = Field(default=0, ge=0)
+    #: 1: one val fold, spatial_split.val_fold. spatial_split.folds: each fold is held out in turn, by a member each.
+    folds: int = Field(default=1, ge=1)
+    #: A member for each seed (and fold); none: the project's seed.
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**32)], ...] = ()
+    warm_start: WarmStartParams = WarmStartParams()
+
+    @model_validator(mode="after")
+    def _seeds_differ(self) -> "TrainParams":
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"train.seeds must differ, or members would be copies: got {list(self.seeds)}")
+        return self
 
     @model_validator(mode="after")
     def _batch_divides(self) -> "TrainParams":
@@ -50,7 +69,10 @@ class TrainParams(Section):
         if self.patches.per_epoch % self.batch_size:
             raise ValueError(f"train.patches.per_epoch must be a multiple of batch_size={self.batch_size}: "
                              f"got {self.patches.per_epoch}")
-        if self.schedule.name != "plateau" and self.schedule.warmup_epochs > self.epochs:
+        if self.schedule.momentum_low >= self.optimizer.momentum > 0:
+            raise ValueError("train.schedule.momentum_low must be below train.optimizer.momentum="
+                             f"{self.optimizer.momentum:g}: got {self.schedule.momentum_low:g}")
+        if self.schedule.warms_up and self.schedule.warmup_epochs > self.epochs:
             raise ValueError(f"train.schedule.warmup_epochs must not exceed epochs={self.epochs}, or the rate "
                              f"never arrives: got {self.schedule.warmup_epochs}")
         return self
@@ -64,7 +86,10 @@ class TrainParams(Section):
         """Cross-check with the task.
 
         Raises:
-            ValueError: `monitor` names no class.
+            ValueError: `monitor` or the sampling names no class.
         """
+        self.patches.sampling.check(task)
+        self.patches.augmentation.check(task)
+        self.loss.check(task, self.network.boundary_head, self.epochs)
         if self.monitor.startswith("iou:"):
             task.class_id(self.monitor.removeprefix("iou:"), "train.monitor")

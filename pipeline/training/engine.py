@@ -1,36 +1,42 @@
-"""The training loop: steps in parts, on one device or several, resumed exactly where it was killed.
+"""The training loop: steps in parts, on one device or several, resumed exactly where it was killed, mid-epoch too.
 
 Validation is handed in as a function and logging as a RunLog, so that the engine depends on neither.
 
-Shape legend: N patches, K classes, C bands, H rows, W columns.
+Shape legend: K classes.
 """
 
-import csv
-import io
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
 from lightning_fabric.utilities.exceptions import MisconfigurationException
-from torch.optim import AdamW
 from tqdm import tqdm
 
 from pipeline.errors import ModelError
-from pipeline.losses.total import StepTotals, TotalLoss
-from pipeline.networks.segmenter import Segmenter, build
+from pipeline.networks.segmenter import Segmenter
 from pipeline.networks.spec import ModelSpec
 from pipeline.params.train import TrainParams
-from pipeline.patches.batch import Batch
 from pipeline.patches.loader import EpochBatches
 from pipeline.patches.source import PatchSource
+from pipeline.seeding import part_ways
+from pipeline.training.averages import Averages
+from pipeline.training.keeper import Keeper
+from pipeline.training.optimizer import Freezing, build_optimizer, set_rates
+from pipeline.training.preflight import check_memory
+from pipeline.training.progress import history_csv
+from pipeline.training.ranks import Ranks
 from pipeline.training.resume import ResumeStore
-from pipeline.training.schedule import rate_factor, stale_epochs
+from pipeline.training.schedule import momentum, rate_factor
+from pipeline.training.start import begin
+from pipeline.training.step import Launched, Stepper
 from pipeline.types import AnyArray, RunLog
+
+__all__ = ["Scorer", "Trained", "history_csv", "open_fabric", "summary", "train_network"]
 
 #: Val scores of a segmenter by name (`mcc`, `macro_iou`, `iou_<class>`), NaN where undefined.
 Scorer = Callable[[Segmenter], Mapping[str, float]]
@@ -45,17 +51,6 @@ class Trained:
     best_epoch: int
 
 
-@dataclass
-class _Progress:
-    """Everything that changes while training, but for the weights and the optimizer."""
-
-    epoch: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
-    best_epoch: int = 0
-    best_score: float = -math.inf
-    best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
-
-
 def open_fabric(params: TrainParams) -> Fabric:
     """Devices and precision as asked; several devices train data-parallel (launched here, or joined to torchrun).
 
@@ -65,7 +60,8 @@ def open_fabric(params: TrainParams) -> Fabric:
     # What deterministic matrix products need on CUDA; read when the device is first touched.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.set_num_threads(params.threads)
-    # Encoders keep stages below encoder_depth that no gradient reaches.
+    # Frozen layers get no gradient; and only so do the buckets of gradients keep their layout from the first step on,
+    # without which a resumed training would sum over ranks in another order.
     strategy = DDPStrategy(find_unused_parameters=True) if params.devices > 1 else "auto"
     try:
         fabric = Fabric(accelerator=params.accelerator, devices=params.devices, strategy=strategy,
@@ -81,7 +77,8 @@ def open_fabric(params: TrainParams) -> Fabric:
 
 
 def train_network(fabric: Fabric, spec: ModelSpec, source: PatchSource, class_weights_K: AnyArray, params: TrainParams,
-                  score: Scorer, resume: ResumeStore, log: RunLog) -> Trained:
+                  score: Scorer, resume: ResumeStore, log: RunLog,
+                  start: Mapping[str, torch.Tensor] | None = None) -> Trained:
     """Train from the resume state (or the start) to the end; the global generators must have been seeded.
 
     Args:
@@ -93,129 +90,124 @@ def train_network(fabric: Fabric, spec: ModelSpec, source: PatchSource, class_we
         score: val scores, called on the main process after each epoch.
         resume: where the state is kept.
         log: receives the row of each epoch.
+        start: weights to start from by name; those not named start as built.
 
     Raises:
-        ModelError: the loss is not finite; the last good epoch stays in the resume state.
+        ModelError: the loss or a gradient is not finite (the last good state stays in the resume state), `start` does
+            not fit, a step does not fit the device, or, on the other ranks, the main process failed.
     """
-    segmenter = build(spec).to(fabric.device)
+    segmenter = begin(spec, params, start)
+    check_memory(segmenter, params, fabric.device)
+    segmenter = segmenter.to(fabric.device)
     if fabric.world_size > 1 and fabric.device.type == "cuda":
         segmenter = torch.nn.SyncBatchNorm.convert_sync_batchnorm(segmenter)
-    optimizer = AdamW(segmenter.parameters(), lr=params.optimizer.lr, weight_decay=params.optimizer.weight_decay)
-    progress = _restore(resume, segmenter, optimizer, fabric)
-    model, wrapped = fabric.setup(segmenter, optimizer)
-    loss = TotalLoss(params.loss.weights, torch.as_tensor(class_weights_K, dtype=torch.float32))
-    batches = EpochBatches(source, params.patches.per_epoch, params.batch_size, params.accumulation,
-                           fabric.global_rank, fabric.world_size, params.workers)
-    bar = tqdm(total=params.epochs, initial=progress.epoch, desc="train", unit="epoch", disable=None)
-    while progress.epoch < params.epochs and not _stopped(progress, params):
-        row = _epoch(fabric, model, wrapped, loss, batches, params, progress)
-        row.update(fabric.broadcast(_scores(score, segmenter) if fabric.is_global_zero else {}))
-        _note(progress, row, segmenter, params)
-        if fabric.is_global_zero:
+    return Training(fabric, segmenter, source, class_weights_K, params, resume).run(score, log)
+
+
+class Training:
+    """One training under way, on this rank; `train_network` runs it."""
+
+    def __init__(self, fabric: Fabric, segmenter: Segmenter, source: PatchSource, class_weights_K: AnyArray,
+                 params: TrainParams, resume: ResumeStore) -> None:
+        self._params, self._segmenter = params, segmenter
+        self._classes = segmenter.spec.classes
+        self._steps = params.patches.per_epoch // params.batch_size
+        self._ranks = Ranks(fabric)
+        self._averages = Averages(segmenter, params.ema_decay) if params.ema_decay else None
+        self._freezing = Freezing(segmenter, params.optimizer, params.epochs)
+        optimizer = build_optimizer(segmenter, params.optimizer)
+        self._keeper = Keeper(fabric, self._ranks, resume, segmenter, optimizer, self._averages, params.save_every_s)
+        part_ways(fabric.global_rank)
+        self.progress = self._keeper.restore(len(self._classes))
+        self._model, self._optimizer = fabric.setup(segmenter, optimizer)
+        self._model.mark_forward_method("outputs")
+        self._stepper = Stepper(fabric, self._ranks, self._model, self._optimizer, params, class_weights_K,
+                                self._classes)
+        self.batches = EpochBatches(source, params.patches.per_epoch, params.batch_size, params.accumulation,
+                                    fabric.global_rank, fabric.world_size, params.workers,
+                                    pin_memory=fabric.device.type == "cuda")
+
+    def run(self, score: Scorer, log: RunLog) -> Trained:
+        """Train to the end."""
+        progress, params = self.progress, self._params
+        with tqdm(total=params.epochs, initial=progress.epoch, desc="train", unit="epoch", disable=None) as bar:
+            while progress.epoch < params.epochs and not progress.stopped(params):
+                self.epoch()
+                self._close_epoch(score, log)
+                bar.update()
+                bar.set_postfix(loss=f"{progress.history[-1]['train_loss']:.3f}", best=f"{progress.best_score:.3f}")
+        self._segmenter.load_state_dict(progress.best_weights)
+        return Trained(self._segmenter.cpu().eval(), progress.history, progress.best_epoch)
+
+    def epoch(self) -> None:
+        """The steps of the running epoch that are still to be made."""
+        progress = self.progress
+        self._model.train()
+        self._freezing.begin(progress.epoch)
+        pending: Launched | None = None
+        for parts in self.batches.epoch(progress.epoch, progress.step):
+            self._set_rate()
+            for part in parts:
+                progress.drawn_K = [n + m for n, m in zip(progress.drawn_K, part.tally().pixels, strict=False)]
+            launched = self._stepper.launch(parts, progress.epoch, progress.step)
+            if self._averages is not None:
+                self._averages.update(self._segmenter)
+            # One step late, so that the device has work while the host looks.
+            due = self._settle(pending) if pending else False
+            pending = launched
+            progress.step += 1
+            if due or self._params.save_every_s == 0:
+                self._settle(pending)
+                pending = None
+                self._keeper.save(progress, self._drawn_K())
+        if pending:
+            self._settle(pending)
+        self._stepper.check_scale()
+
+    def _set_rate(self) -> None:
+        params, progress = self._params, self.progress
+        step = progress.epoch * self._steps + progress.step
+        progress.rate = params.optimizer.lr * rate_factor(params.schedule, step, self._steps, params.epochs,
+                                                          progress.scores(params))
+        set_rates(self._optimizer, progress.rate,
+                  momentum(params.schedule, params.optimizer.momentum, step, self._steps * params.epochs))
+
+    def _settle(self, launched: Launched) -> bool:
+        """Take in what a step has told; whether the main process wants to save.
+
+        Raises:
+            ModelError: something is not finite, on whichever rank.
+        """
+        values = launched.values()
+        complaint = launched.complaint(values)
+        loss, bad, due = self._ranks.sums([sum(values[:len(launched.places)]), bool(complaint),
+                                           self._ranks.first and self._keeper.due()])
+        if bad:
+            raise ModelError(next(filter(None, self._ranks.gathered(complaint))))
+        self.progress.loss += loss
+        return due > 0
+
+    def _drawn_K(self) -> list[int]:
+        return [int(n) for n in self._ranks.sums(self.progress.drawn_K)]
+
+    def _close_epoch(self, score: Scorer, log: RunLog) -> None:
+        progress = self.progress
+        segmenter = self._averages.segmenter if self._averages is not None else self._segmenter
+        row = progress.row(self._steps, self._classes, self._drawn_K())
+        row.update(self._ranks.of_first(lambda: _scores(score, segmenter)))
+        progress.close_epoch(row, segmenter, self._params)
+
+        def tell() -> bool:
             log.metrics({k: v for k, v in row.items() if k != "epoch"}, step=progress.epoch)
-            resume.save(_state(progress, segmenter, optimizer, fabric))
-        bar.update()
-        bar.set_postfix(loss=f"{row['train_loss']:.3f}", best=f"{progress.best_score:.3f}")
-    bar.close()
-    segmenter.load_state_dict(progress.best_weights)
-    return Trained(segmenter.cpu().eval(), progress.history, progress.best_epoch)
+            return self._keeper.due(within_epoch=False)
 
-
-def _epoch(fabric: Fabric, model: Any, optimizer: Any, loss: TotalLoss, batches: EpochBatches, params: TrainParams,
-           progress: _Progress) -> dict[str, float]:
-    model.train()
-    steps = params.patches.per_epoch // params.batch_size
-    summed, rate = 0.0, 0.0
-    for i, parts in enumerate(batches.epoch(progress.epoch)):
-        rate = params.optimizer.lr * rate_factor(params.schedule, progress.epoch * steps + i, steps, params.epochs,
-                                                 _monitored(progress.history, params))
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        summed += _step(fabric, model, optimizer, loss, parts, params)
-    return {"epoch": progress.epoch + 1, "lr": rate, "train_loss": summed / steps}
-
-
-def _step(fabric: Fabric, model: Any, optimizer: Any, loss: TotalLoss, parts: Sequence[Batch],
-          params: TrainParams) -> float:
-    """One optimizer step over all parts and devices; its loss."""
-    # Raw patches of a step are small, and what they become is computed where it is used.
-    batches = [part.to(fabric.device) for part in parts]
-    targets = [batch.targets() for batch in batches]
-    importance = sum(loss.importance(*target) for target in targets)
-    totals = StepTotals(_over_devices(fabric, importance), params.batch_size)
-    optimizer.zero_grad()
-    value = 0.0
-    for i, (batch, (labels, weight)) in enumerate(zip(batches, targets, strict=True)):
-        with fabric.no_backward_sync(model, enabled=i + 1 < len(parts)):
-            share = loss(model(batch.image()), labels, weight, totals)
-            if not bool(torch.isfinite(share)):
-                raise ModelError(f"the training loss must stay finite: got {share.item()} on patches "
-                                 f"{list(batch.places)}; lower train.optimizer.lr, or look at these places")
-            # DDP averages gradients over devices, while the parts of a step add up.
-            fabric.backward(share * fabric.world_size)
-        value += float(share.detach())
-    if params.optimizer.clip_norm:
-        fabric.clip_gradients(model, optimizer, max_norm=params.optimizer.clip_norm, error_if_nonfinite=False)
-    optimizer.step()
-    return _over_devices(fabric, value)
-
-
-def _over_devices(fabric: Fabric, value: float) -> float:
-    """The sum of every device's value."""
-    total = fabric.all_reduce(torch.tensor(value, dtype=torch.float64, device=fabric.device), reduce_op="sum")
-    assert isinstance(total, torch.Tensor)
-    return total.item()
+        if self._ranks.of_first(tell):
+            self._keeper.save(progress, progress.drawn_K)
 
 
 def _scores(score: Scorer, segmenter: Segmenter) -> dict[str, float]:
     segmenter.eval()
-    return {f"val_{name}": value for name, value in score(segmenter).items()}
-
-
-def _monitor_key(params: TrainParams) -> str:
-    return "val_" + params.monitor.replace(":", "_")
-
-
-def _monitored(history: Sequence[Mapping[str, float]], params: TrainParams) -> list[float]:
-    return [row[_monitor_key(params)] for row in history]
-
-
-def _note(progress: _Progress, row: dict[str, float], segmenter: Segmenter, params: TrainParams) -> None:
-    """Append the row, and keep the weights if they are the ones to choose so far."""
-    progress.history.append(row)
-    progress.epoch += 1
-    value = row[_monitor_key(params)]
-    value = -math.inf if math.isnan(value) else value
-    # The later of equal scores: a rare class may stay at 0 for the first epochs.
-    if params.select == "last" or value >= progress.best_score:
-        progress.best_epoch, progress.best_score = progress.epoch, value
-        progress.best_weights = {k: v.detach().cpu().clone() for k, v in segmenter.state_dict().items()}
-
-
-def _stopped(progress: _Progress, params: TrainParams) -> bool:
-    patience = params.early_stop_patience
-    return patience > 0 and stale_epochs(_monitored(progress.history, params)) >= patience
-
-
-def _state(progress: _Progress, segmenter: Segmenter, optimizer: AdamW, fabric: Fabric) -> dict[str, Any]:
-    cuda = torch.cuda.get_rng_state(fabric.device) if fabric.device.type == "cuda" else None
-    return {"epoch": progress.epoch, "history": progress.history, "best_epoch": progress.best_epoch,
-            "best_score": progress.best_score, "best_weights": progress.best_weights, "weights": segmenter.state_dict(),
-            "optimizer": optimizer.state_dict(), "precision": fabric.strategy.precision.state_dict(),
-            "torch_rng": torch.get_rng_state(), "cuda_rng": cuda}
-
-
-def _restore(resume: ResumeStore, segmenter: Segmenter, optimizer: AdamW, fabric: Fabric) -> _Progress:
-    state = resume.load()
-    if state is None:
-        return _Progress()
-    segmenter.load_state_dict(state["weights"])
-    optimizer.load_state_dict(state["optimizer"])
-    fabric.strategy.precision.load_state_dict(state["precision"])
-    torch.set_rng_state(state["torch_rng"])
-    if state["cuda_rng"] is not None:
-        torch.cuda.set_rng_state(state["cuda_rng"], fabric.device)
-    return _Progress(state["epoch"], state["history"], state["best_epoch"], state["best_score"], state["best_weights"])
+    return {f"val_{name}": float(value) for name, value in score(segmenter).items()}
 
 
 def summary(trained: Trained) -> dict[str, Any]:
@@ -223,13 +215,3 @@ def summary(trained: Trained) -> dict[str, Any]:
     best = trained.history[trained.best_epoch - 1]
     return {"best_epoch": trained.best_epoch, "epochs": len(trained.history),
             **{k: None if math.isnan(v) else v for k, v in best.items() if k.startswith("val_")}}
-
-
-def history_csv(history: Sequence[Mapping[str, float]]) -> str:
-    """The rows as CSV with seven significant digits; NaN is an empty cell."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(history[0])
-    for row in history:
-        writer.writerow("" if math.isnan(v) else f"{v:.7g}" for v in row.values())
-    return text.getvalue()

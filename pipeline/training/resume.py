@@ -1,4 +1,4 @@
-"""Exact resume: the state after each epoch, kept under a fingerprint of everything that decides the result.
+"""Exact resume: the state of a training, kept under a fingerprint of everything that decides the result.
 
 A training that was killed finds its state again if and only if it would repeat the same training; any change of data,
 code, parameters or machine gives another fingerprint and a fresh start.
@@ -27,7 +27,7 @@ class ResumeStore:
     key: str
 
     def load(self) -> dict[str, Any] | None:
-        """The state after the last finished epoch, or None at the start."""
+        """The last state saved, or None at the start."""
         file = self.folder / "state.pt"
         return torch.load(file, map_location="cpu", weights_only=True) if file.exists() else None
 

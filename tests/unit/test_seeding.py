@@ -4,8 +4,9 @@ import random
 
 import numpy as np
 import pytest
+import torch
 
-from pipeline.seeding import generator, seed_everything
+from pipeline.seeding import generator, global_state, part_ways, restore_global_state, seed_everything
 
 
 def draws(*path: str | int, seed: int = 1) -> list[int]:
@@ -33,8 +34,6 @@ def test_streams_are_pinned() -> None:
 
 
 def test_global_generators_are_seeded_together() -> None:
-    import torch
-
     before = torch.are_deterministic_algorithms_enabled()
     try:
         seed_everything(7)
@@ -44,3 +43,32 @@ def test_global_generators_are_seeded_together() -> None:
         assert torch.are_deterministic_algorithms_enabled()
     finally:
         torch.use_deterministic_algorithms(before)
+
+
+def test_global_generators_go_on_where_their_state_was_taken() -> None:
+    kept = global_state(torch.device("cpu"))
+
+    def draw() -> tuple[float, ...]:
+        return random.random(), float(np.random.random()), float(np.random.standard_normal()), float(torch.rand(1))
+
+    np.random.standard_normal()  # leaves the second of a pair for the next call
+    between = global_state(torch.device("cpu"))
+    drawn = draw()
+    assert draw() != drawn
+    restore_global_state(between, torch.device("cpu"))
+    assert draw() == drawn
+    restore_global_state(kept, torch.device("cpu"))
+
+
+def test_further_ranks_draw_their_own_and_the_first_stays_as_it_is() -> None:
+    kept = global_state(torch.device("cpu"))
+    drawn = []
+    for rank in (0, 1, 1, 2):
+        torch.manual_seed(3)
+        part_ways(rank)
+        drawn.append(float(torch.rand(1)))
+    torch.manual_seed(3)
+    assert drawn[0] == float(torch.rand(1))
+    assert drawn[1] == drawn[2]
+    assert len(set(drawn)) == 3
+    restore_global_state(kept, torch.device("cpu"))

@@ -48,6 +48,7 @@ def test_recipes_are_listed_and_used(folder: Path) -> None:
 @pytest.mark.parametrize(("words", "message"), [
     (["recipe", "use", "glacial"], "kumulus: recipe must be one of ['landcover', 'settlement']: got 'glacial'"),
     (["check-training"], "kumulus: scene store data/scenes must hold manifest.json: not found; run `dvc repro"),
+    (["lr-find"], "kumulus: scene store data/scenes must hold manifest.json: not found; run `dvc repro"),
     (["predict", "x.tif"], "kumulus: model models/export must be an .onnx file"),
     (["unseal"], "kumulus: models/checkpoint must be a folder"),
 ])
@@ -60,7 +61,7 @@ def test_errors_take_one_line(folder: Path, words: list[str], message: str) -> N
 
 def test_broken_params_are_answered_before_anything_else(folder: Path) -> None:
     (folder / "params.yaml").write_text("trian: {}\n", encoding="utf-8")
-    for command in ("check-training", "unseal"):
+    for command in ("check-training", "lr-find", "unseal"):
         assert "kumulus: params.yaml: " in answer(command, status=1)
 
 

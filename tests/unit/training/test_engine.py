@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import math
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,13 +14,18 @@ from affine import Affine
 from pipeline.errors import ModelError, SceneError
 from pipeline.features.channels import ChannelRecipe
 from pipeline.inference.validation import ValScorer
+from pipeline.networks.segmenter import build
 from pipeline.params.task import Task
 from pipeline.params.train import TrainParams
+from pipeline.patches.batch import collate
 from pipeline.seeding import seed_everything
 from pipeline.training import engine
 from pipeline.training.check import CheckResult, overfit_one_batch
+from pipeline.training.optimizer import build_optimizer
 from pipeline.training.prepare import prepare
+from pipeline.training.ranks import Ranks
 from pipeline.training.resume import open_resume
+from pipeline.training.step import Launched, Stepper
 from pipeline.types import SilentLog
 
 TASK = Task.model_validate({"bands": ["blue", "green", "red", "nir"], "background": "background", "classes": [
@@ -144,6 +150,50 @@ def test_a_loss_that_is_not_finite_names_the_patches(tiny_data, tmp_path):
               epochs=9)
 
 
+def test_what_is_not_finite_is_named_with_its_windows():
+    launched = Launched(2, 4, (("a row 1 col 2",), ("b row 3 col 4",)), torch.zeros(3), None)
+    assert launched.complaint([0.5, 0.5, 1.0]) == ""
+    assert launched.complaint([0.5, math.nan, math.nan]).startswith(
+        "the training loss must stay finite: got nan on patches ['b row 3 col 4'] in epoch 3, step 5; lower")
+    assert launched.complaint([0.5, 0.5, math.inf]).startswith(
+        "the training gradients must stay finite: got inf on patches ['a row 1 col 2', 'b row 3 col 4'] in epoch 3")
+
+
+def test_shares_of_the_classes_are_those_of_the_patches_drawn(tiny_data, tmp_path):
+    data = tiny_data()
+    row = train(data, tmp_path / "a", epochs=1).history[0]
+    ready = prepare(data.store, data.split, TASK, TrainParams.model_validate(SMALL), seed=5)
+    labels = collate([ready.source.draw(0, i) for i in range(8)]).targets()[0]
+    for i, name in enumerate(("background", "settlement", "water")):
+        assert row[f"share_{name}"] == pytest.approx(float((labels == i).sum() / (labels != 255).sum()))
+
+
+def test_with_an_average_it_is_the_average_that_is_scored_and_kept(tiny_data, tmp_path):
+    seen = []
+
+    def score(segmenter):
+        seen.append({k: v.clone() for k, v in segmenter.state_dict().items()})
+        return {"mcc": 0.5}
+
+    data = tiny_data()
+    trained = train(data, tmp_path / "a", score=score, ema_decay=0.9)
+    assert all(torch.equal(value, seen[-1][name]) for name, value in trained.segmenter.state_dict().items())
+    assert digest(trained) != digest(train(data, tmp_path / "b", score=score))
+
+
+def test_one_device_trains_in_the_precision_asked_for(tiny_data, tmp_path, monkeypatch):
+    seen = []
+
+    def watched(spec):
+        segmenter = build(spec)
+        segmenter.body.decoder.register_forward_hook(lambda module, _, out: seen.append((module.training, out.dtype)))
+        return segmenter
+
+    monkeypatch.setattr("pipeline.training.start.build", watched)
+    train(tiny_data(), tmp_path / "a", epochs=1, precision="bf16-mixed")
+    assert {dtype for training, dtype in seen if training} == {torch.bfloat16}
+
+
 @pytest.mark.parametrize(("change", "message"), [
     ({"accelerator": "cuda"}, "train.accelerator and train.devices must name devices"),
     ({"precision": "16-mixed"}, "16-mixed needs a GPU"),
@@ -217,3 +267,30 @@ def test_statistics_and_weights_come_from_train_pixels(tiny_data):
     assert ready.spec.mean == pytest.approx(pixels.astype(np.float64).mean(axis=0))
     labelled = (data.store.scenes[0].labels != 255) & (data.store.scenes[0].valid == 1)
     assert sum(ready.counts.values()) == int((labelled & ((fold == 1) | (fold == 2))).sum())
+
+
+def test_a_gpus_importance_is_counted_on_the_host_by_class(tiny_data):
+    data = tiny_data()
+    params = TrainParams.model_validate(SMALL)
+    ready = prepare(data.store, data.split, TASK, params, seed=0)
+    batch = collate([ready.source.draw(0, i) for i in range(4)])
+    fabric = engine.open_fabric(params)
+    model, optimizer = fabric.setup(build(ready.spec), build_optimizer(build(ready.spec), params.optimizer))
+    stepper = Stepper(fabric, Ranks(fabric), model, optimizer, params, ready.class_weights_K, ready.spec.classes)
+    exact = stepper.importance(batch)
+    assert stepper.importance(batch, by_class=True) == pytest.approx(exact)
+    assert exact > 0
+
+
+def stepper_with(scale):
+    scaler = None if scale is None else SimpleNamespace(get_scale=lambda: scale)
+    stepper = object.__new__(Stepper)
+    stepper._fabric = SimpleNamespace(strategy=SimpleNamespace(precision=SimpleNamespace(scaler=scaler)))
+    return stepper
+
+
+def test_a_scaler_that_leaves_out_all_steps_is_not_silent():
+    for scale in (None, 65536.0, 1.0):
+        stepper_with(scale).check_scale()
+    with pytest.raises(ModelError, match="gradients must stay finite for most steps"):
+        stepper_with(2.0**-9).check_scale()

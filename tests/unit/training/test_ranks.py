@@ -1,58 +1,73 @@
-"""Two data-parallel processes (gloo, CPU) draw the samples of one and end the same way."""
+"""Two data-parallel processes (gloo, CPU) draw the samples of one, end the same way, and stop together."""
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
-SCRIPT = '''
-import json, sys
-from pathlib import Path
-from pipeline.inference.validation import ValScorer
-from pipeline.params.task import Task
-from pipeline.params.train import TrainParams
-from pipeline.scenes.store import SceneStore
-from pipeline.seeding import seed_everything
-from pipeline.splits.split import Split
-from pipeline.training import engine
-from pipeline.training.prepare import prepare
-from pipeline.training.resume import open_resume
-from pipeline.types import SilentLog
+from tests.unit.training import rank_script
 
-root, devices = Path(sys.argv[1]), int(sys.argv[2])
-task = Task.model_validate({"bands": ["blue", "green", "red", "nir"], "background": "background", "classes": [
-    {"name": n, "color": "#102030"} for n in ("background", "settlement", "water")]})
-params = TrainParams.model_validate({
-    "network": {"encoder_depth": 3, "decoder_channels": [16, 8, 8]}, "patches": {"size_px": 32, "per_epoch": 16},
-    "batch_size": 8, "epochs": 2, "threads": 1, "accelerator": "cpu", "devices": devices})
-fabric = engine.open_fabric(params)
-seed_everything(5)
-store, split = SceneStore.open(root / "scenes"), Split.open(root / "splits")
-ready = prepare(store, split, task, params, 5)
-with open_resume(root / f"resume{devices}", "print", fabric.is_global_zero) as resume:
-    fabric.barrier()
-    trained = engine.train_network(fabric, ready.spec, ready.source, ready.class_weights_K, params,
-                                   ValScorer(store, split, ready.spec.recipe, 8, 8), resume, SilentLog())
-    fabric.barrier()
-if fabric.is_global_zero:
-    (root / f"history{devices}.json").write_text(json.dumps(trained.history))
-'''
+SCRIPT = Path(rank_script.__file__)
 
 
-def test_two_ranks_train_like_one(tiny_data, tmp_path, project):
-    root = tiny_data().scenes.parent
-    script = tmp_path / "ranks.py"
-    script.write_text(SCRIPT)
-    surroundings = {**os.environ, "PYTHONPATH": str(project), "OMP_NUM_THREADS": "1"}
-    for devices in ("1", "2"):
-        done = subprocess.run([sys.executable, str(script), str(root), devices], env=surroundings, text=True,
-                              capture_output=True, check=False, timeout=300)
+pytestmark = pytest.mark.filterwarnings("ignore:train.optimizer.frozen_epochs is for encoders that have learnt")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("ranks")
+
+
+@pytest.fixture
+def results(tiny_data, folder, project, monkeypatch):
+    """Where one rank and two have written what came of their trainings."""
+    if not list(folder.iterdir()):
+        data = tiny_data()
+        shutil.copytree(data.scenes, folder / "scenes")
+        shutil.copytree(data.splits, folder / "splits")
+        surroundings = {**os.environ, "PYTHONPATH": str(project), "OMP_NUM_THREADS": "1"}
+        done = subprocess.run([sys.executable, str(SCRIPT), str(folder), "2", "agree", "nan", "fails"], text=True,
+                              env=surroundings, capture_output=True, check=False, timeout=300)
         assert done.returncode == 0, done.stderr[-2000:]
-    one, two = (json.loads(Path(root / f"history{n}.json").read_text()) for n in (1, 2))
-    # The same samples and global loss; batch norm alone sees half a batch on each rank.
-    assert two[0]["train_loss"] == pytest.approx(one[0]["train_loss"], rel=0.02)
-    assert [row["lr"] for row in two] == [row["lr"] for row in one]
-    assert not (root / "resume2/print").exists()
+        monkeypatch.setattr(rank_script.start, "build", rank_script.start.build)
+        rank_script.main(folder, 1, ["agree"])
+        torch.use_deterministic_algorithms(False)
+    return folder
+
+
+def test_two_ranks_train_like_one(results):
+    # Every loss term, in two parts a step, the encoder frozen for an epoch: only the order of sums differs.
+    one, two, other = (results / name for name in ("agree1.0", "agree2.0", "agree2.1"))
+    history, histories = json.loads(one.read_text()), [json.loads(file.read_text()) for file in (two, other)]
+    assert histories[0] == histories[1]
+    for mine, theirs in zip(history, histories[0], strict=True):
+        assert theirs == pytest.approx(mine, rel=1e-4, abs=1e-6)
+        assert [mine[k] for k in mine if k.startswith("share_")] == [theirs[k] for k in mine if k.startswith("share_")]
+    weights, same, again = (torch.load(f"{file}.pt") for file in (one, two, other))
+    for name, value in weights.items():
+        torch.testing.assert_close(same[name], value, rtol=1e-3, atol=1e-5)
+        assert torch.equal(same[name], again[name])
+    assert not list(results.glob("resume-agree*/print"))
+
+
+def test_a_loss_that_is_not_finite_on_one_rank_stops_all_and_keeps_the_state(results):
+    messages = {(results / f"nan2.{rank}").read_text() for rank in (0, 1)}
+    assert len(messages) == 1
+    message = messages.pop()
+    assert message.startswith("the training loss must stay finite: got nan on patches ['one row")
+    # Patch 11 is the fourth of step 1's first part, the second one of rank 1: which holds two windows.
+    assert "epoch 2, step 2;" in message
+    assert message.count("one row") == 2
+    state = torch.load(results / "resume-nan2/print/state.pt", weights_only=True)
+    assert (state["progress"]["epoch"], state["progress"]["step"]) == (1, 1)
+    assert all(torch.isfinite(value).all() for value in state["weights"].values())
+
+
+def test_an_error_in_scoring_stops_every_rank(results):
+    assert (results / "fails2.0").read_text().startswith("val must be there")
+    assert "the main one failed" in (results / "fails2.1").read_text()

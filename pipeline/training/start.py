@@ -1,0 +1,40 @@
+"""What a training starts from: random weights, over them a pretrained encoder or all weights of another training."""
+
+import warnings
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from pipeline.errors import ModelError
+from pipeline.networks.pretrained import encoder_start
+from pipeline.networks.segmenter import Segmenter, build
+from pipeline.networks.spec import ModelSpec
+from pipeline.params.train import TrainParams
+
+
+def begin(spec: ModelSpec, params: TrainParams, start: Mapping[str, Tensor] | None) -> Segmenter:
+    """The network of a spec (which then records its encoder's weights) at the beginning of its training.
+
+    Raises:
+        ModelError: it cannot be built, its encoder's weights cannot be had, or `start` does not fit.
+    """
+    spec, encoder = encoder_start(spec)
+    segmenter = begin_with(build(spec), {**encoder, **(start or {})})
+    if params.optimizer.frozen_epochs and not encoder and not start:
+        warnings.warn("train.optimizer.frozen_epochs is for encoders that have learnt before: this one is frozen with "
+                      "random weights; set train.network.weights or train.warm_start", stacklevel=2)
+    return segmenter
+
+
+def begin_with(segmenter: Segmenter, start: Mapping[str, Tensor]) -> Segmenter:
+    """The segmenter with some of its weights replaced.
+
+    Raises:
+        ModelError: it has no such weights, or of other shapes.
+    """
+    own = segmenter.state_dict()
+    if misfits := [name for name, value in start.items() if name not in own or own[name].shape != value.shape]:
+        raise ModelError(f"weights to start from must be the network's, of the same shapes: {misfits[:3]} are not; "
+                         "leave them out, or set train.network to the network they come from")
+    segmenter.load_state_dict(start, strict=False)
+    return segmenter
