@@ -233,7 +233,8 @@ def _grouped(events: Iterator[Event]) -> Iterator[list[Event]]:
     group: list[Event] = []
     size = 0
     for event in events:
-        count = len(event.fields["values"]) if event.kind == "metrics" else _METRICS_AT_ONCE
+        # At least 1, so that a row of undefined scores alone never shares a group with another kind of event.
+        count = max(1, len(event.fields["values"])) if event.kind == "metrics" else _METRICS_AT_ONCE
         if group and size + count > _METRICS_AT_ONCE:
             yield group
             group, size = [], 0

@@ -236,3 +236,13 @@ def _identity_onnx(path: Path) -> Path:
         [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, shape)])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), path)
     return path
+
+
+def test_undefined_scores_alone_travel_with_no_other_kind(tmp_path: Path) -> None:
+    journal = Journal.create(tmp_path, "key", "train", "name", {})
+    journal.tags({"a": "1"})
+    journal.metrics({"loss": float("nan")}, step=1)
+    journal.tags({"b": "2"})
+    journal.close("FINISHED")
+    kinds = [{event.kind for event in group} for group in delivery._grouped(read(journal.folder))]
+    assert all(len(group) == 1 for group in kinds), kinds
