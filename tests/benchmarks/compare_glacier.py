@@ -59,16 +59,12 @@ class Variant:
 
 VARIANTS = (
     Variant("recipe", {"evaluate.baselines.boosting": True, "evaluate.tta": "d4"}),
+    # The set-up of a first try, with the same channels, network and augmentation.
     Variant("naive", {
-        "task.channels": [],
-        "task.texture": {},
-        "train.network.decoder_attention": "none",
         "train.network.boundary_head": False,
         "train.patches.sampling": {"name": "image"},
-        "train.patches.augmentation": {},
         "train.loss": {"weights": {"cross_entropy": 1.0, "dice": 1.0}, "class_weights": "none"},
         "train.schedule": {"name": "restarts", "warmup_epochs": 0, "restart_epochs": 8, "restart_growth": 2},
-        "train.ema_decay": 0.0,
     }, NONE),
     Variant("no pretraining", {}, NONE),
     Variant("unshifted pretraining", {}, UNSHIFTED),
