@@ -104,6 +104,88 @@ def check_training(steps: Annotated[int, typer.Option(min=1, help="optimizer ste
     raise typer.Exit(0 if result.passed else 1)
 
 
+@app.command("show-patches")
+@answering_in_one_line
+def show_patches(
+    count: Annotated[int, typer.Option(min=1, max=256, help="patches to show, the first of the epoch")] = 24,
+    epoch: Annotated[int, typer.Option(min=0, help="epoch, from 0")] = 0,
+    out: Annotated[Path, typer.Option(help="the PNG")] = Path("reports/patches.png"),
+) -> None:
+    """Draw what training sees: patches as drawn and augmented, their labels, and which pixels count how much."""
+    from pipeline.params.load import load
+    from pipeline.params.task import Task
+    from pipeline.params.train import TrainParams
+
+    paths = Paths()
+    params = load(paths.params_file)
+
+    from pipeline.patches.batch import collate
+    from pipeline.paths import staged_file
+    from pipeline.reporting.patch_figure import draw_patches
+    from pipeline.scenes.store import SceneStore
+    from pipeline.splits.split import Split
+    from pipeline.training.prepare import prepare
+
+    store, split = SceneStore.open(paths.scenes), Split.open(paths.splits)
+    ready = prepare(store, split, params.section(Task), params.section(TrainParams), params.seed)
+    batch = collate([ready.source.draw(epoch, index) for index in range(count)])
+    spec = ready.spec
+    with staged_file(out) as file:
+        draw_patches(file, batch, spec.channels, spec.mean, spec.classes, spec.colors)
+    labels = batch.raw_labels_NHW.flatten().bincount(minlength=256)[:len(spec.classes)].double()
+    shares = ", ".join(f"{name} {share:.1%}" for name, share
+                       in zip(spec.classes, (labels / labels.sum()).tolist(), strict=True))
+    typer.echo(f"{out}: {count} patches, {batch.visible_NHW.double().mean():.1%} of their pixels visible; "
+               f"labels: {shares}")
+
+
+@app.command("lr-find")
+@answering_in_one_line
+def lr_find(
+    steps: Annotated[int, typer.Option(help="optimizer steps, at most")] = 100,
+    low: Annotated[float, typer.Option(help="rate of the first step")] = 1e-6,
+    high: Annotated[float, typer.Option(help="rate of the last step")] = 1.0,
+) -> None:
+    """Try growing learning rates on the configured training, and suggest one for train.optimizer.lr."""
+    import tempfile
+
+    from pipeline.params.load import load
+    from pipeline.params.task import Task
+    from pipeline.params.train import TrainParams
+
+    paths = Paths()
+    params = load(paths.params_file)
+    train = params.section(TrainParams)
+    # One device works off what several would share.
+    train = train.model_copy(update={"devices": 1, "accumulation": train.accumulation * train.devices})
+
+    from pipeline.paths import staged_folder
+    from pipeline.reporting.lr_figure import draw_rates
+    from pipeline.scenes.store import SceneStore
+    from pipeline.seeding import seed_everything
+    from pipeline.splits.split import Split
+    from pipeline.tracking import weights
+    from pipeline.training import engine, lr_find, plan, prepare, warm_start
+    from pipeline.training.resume import ResumeStore
+
+    fabric = engine.open_fabric(train)
+    store, split = SceneStore.open(paths.scenes), Split.open(paths.splits)
+    member = plan.members(train, params.seed, split)[0]
+    seed_everything(member.seed)
+    ready = prepare.prepare(store, split, params.section(Task), train, member.seed)
+    with tempfile.TemporaryDirectory() as folder:
+        starts = warm_start.open_starts(train, [member], paths, ResumeStore(Path(folder), ""), weights.fetch)
+        start = warm_start.matched(starts[0], ready.spec, member.seed) if starts else None
+        sweep = lr_find.find_rate(fabric, ready.spec, ready.source, ready.class_weights_K, train, low, high, steps,
+                                  start)
+    with staged_folder(paths.report("lr_find")) as report:
+        (report / "rates.csv").write_text(sweep.csv, encoding="utf-8")
+        draw_rates(report / "rates.png", sweep.rates, sweep.losses, sweep.smoothed, sweep.suggestion,
+                   train.optimizer.lr)
+    typer.echo(f"the loss falls fastest at {sweep.suggestion:.2g} and is lowest at {sweep.lowest:.2g}; "
+               f"train.optimizer.lr is {train.optimizer.lr:.2g}; {paths.report('lr_find') / 'rates.png'} has the curve")
+
+
 @app.command()
 @answering_in_one_line
 def predict(
@@ -137,6 +219,44 @@ def predict(
     for made in predict_scenes(scenes, file, out, bands=names, values=values, crs=crs):
         shares = ", ".join(f"{name} {share:.1%}" for name, share in made.shares.items())
         typer.echo(f"{made.class_map}: {shares}")
+
+
+@app.command()
+@answering_in_one_line
+def ablate(
+    file: Annotated[Path, typer.Argument(help="what to change, over which seeds and folds; see recipes/ablate/")]
+    = Path("ablate.yaml"),
+    plan_only: Annotated[bool, typer.Option("--plan", help="show what would run, and end")] = False,
+) -> None:
+    """Run declared changes of params.yaml as experiments of DVC, and compare each with the unchanged configuration."""
+    from pipeline.experiments import declaration, plan, report, runner
+    from pipeline.params.load import load
+
+    paths = Paths()
+    load(paths.params_file)
+    declared = declaration.read(file)
+    made = plan.make_plan(declared, paths.params_file)
+    for variant in made.variants:
+        for text in variant.warnings:
+            typer.echo(f"{variant.name}: warning: {text}", err=True)
+    if plan_only:
+        for variant in made.variants:
+            typer.echo(f"{made.experiment(variant)}: {' '.join(variant.overrides) or 'as params.yaml says'}")
+        return
+    outcomes = runner.run_variants(made, paths, lambda: plan.make_plan(declared, paths.params_file), typer.echo)
+
+    import json
+
+    from pipeline.paths import staged_folder
+    from pipeline.reporting.ablation_figure import draw_ablation
+
+    table = report.build(made, outcomes)
+    with staged_folder(paths.report("ablate") / made.name) as folder:
+        report.write(table, folder)
+        draw_ablation(json.loads((folder / "results.json").read_text(encoding="utf-8")), folder / "figure.png")
+    report.show(table)
+    typer.echo(f"{paths.report('ablate') / made.name} has the table and the figure")
+    raise typer.Exit(1 if table.failed else 0)
 
 
 @app.command()

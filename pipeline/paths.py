@@ -93,6 +93,11 @@ class Paths:
         """What interrupted acquisitions have read so far; neither tracked by git nor by DVC."""
         return self.repository / ".kumulus/downloads"
 
+    @property
+    def ablations(self) -> Path:
+        """Results of an ablation's variants, by which an interrupted one continues; tracked by neither."""
+        return self.repository / ".kumulus/ablate"
+
 
 @contextmanager
 def staged_folder(final: Path) -> Iterator[Path]:

@@ -46,6 +46,8 @@ class TrainParams(Section):
     #: best: the epoch with the highest val score, the later of equals. last: the last epoch (then val has no say,
     #: unless training stops early or follows a plateau).
     select: Literal["best", "last"] = "best"
+    #: Val is scored after every so many epochs and after the last; more than 1 only where val decides nothing.
+    score_every: int = Field(default=1, ge=1)
     #: Epochs without a better val score before training stops; 0 never stops early.
     early_stop_patience: int = Field(default=0, ge=0)
     #: 1: one val fold, spatial_split.val_fold. spatial_split.folds: each fold is held out in turn, by a member each.
@@ -77,10 +79,21 @@ class TrainParams(Section):
                              f"never arrives: got {self.schedule.warmup_epochs}")
         return self
 
+    @model_validator(mode="after")
+    def _scored_where_it_decides(self) -> "TrainParams":
+        if self.score_every > 1 and self.val_decides:
+            raise ValueError("train.score_every must be 1 where val scores choose epochs, stop training or set the rate: "
+                             f"got {self.score_every}; or set select: last, early_stop_patience: 0 and no plateau")
+        return self
+
     @property
     def val_decides(self) -> bool:
         """Whether the monitored val score has a say in the weights."""
         return self.select == "best" or self.early_stop_patience > 0 or self.schedule.name == "plateau"
+
+    def scores_epoch(self, epoch: int) -> bool:
+        """Whether val is scored after an epoch, counted from 1."""
+        return epoch % self.score_every == 0 or epoch == self.epochs
 
     def check(self, task: Task) -> None:
         """Cross-check with the task.

@@ -77,11 +77,12 @@ def _members(axis: Axes, curves: Sequence[Curve], column: str, title: str) -> No
     for curve in curves:
         color = SERIES[folds.index(curve.fold) % len(SERIES)]
         label = f"fold {curve.fold}" if len(folds) > 1 else "member"
-        axis.plot(curve.table["epoch"], curve.table[column], color=color, linewidth=0.9 if several else 1.6,
+        known = curve.table[["epoch", column]].dropna()  # val need not be scored after every epoch
+        axis.plot(known["epoch"], known[column], color=color, linewidth=0.9 if several else 1.6,
                   alpha=0.75 if several else 1, label=None if curve.fold in named or not several else label)
         named.add(curve.fold)
     if several:
-        mean = pd.concat([c.table[["epoch", column]] for c in curves]).groupby("epoch")[column].mean()
+        mean = pd.concat([c.table[["epoch", column]] for c in curves]).dropna().groupby("epoch")[column].mean()
         axis.plot(mean.index, mean.to_numpy(), color=INK, linewidth=2, label="mean of members")
     _finish(axis, title)
 
@@ -90,7 +91,8 @@ def _all_scores(axis: Axes, table: pd.DataFrame, scores: Sequence[str]) -> None:
     """Every val score of a single member."""
     for i, name in enumerate(scores):
         style = "-" if i < len(SERIES) else "--"
-        axis.plot(table["epoch"], table[name], style, color=SERIES[i % len(SERIES)], label=_score_name(name),
+        known = table[["epoch", name]].dropna()
+        axis.plot(known["epoch"], known[name], style, color=SERIES[i % len(SERIES)], label=_score_name(name),
                   linewidth=1.3)
     _finish(axis, "Scores on val")
     _unit_scale(axis)

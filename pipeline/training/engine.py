@@ -194,7 +194,8 @@ class Training:
         progress = self.progress
         segmenter = self._averages.segmenter if self._averages is not None else self._segmenter
         row = progress.row(self._steps, self._classes, self._drawn_K())
-        row.update(self._ranks.of_first(lambda: _scores(score, segmenter)))
+        if self._params.scores_epoch(progress.epoch + 1):
+            row.update(self._ranks.of_first(lambda: _scores(score, segmenter)))
         progress.close_epoch(row, segmenter, self._params)
 
         def tell() -> bool:

@@ -45,8 +45,8 @@ class Progress:
         return f"epoch {self.epoch + 1}, step {self.step + 1}"
 
     def scores(self, params: TrainParams) -> list[float]:
-        """The monitored val score of each finished epoch."""
-        return [row[_monitor_key(params)] for row in self.history]
+        """The monitored val score of each finished epoch; NaN where val was not scored."""
+        return [row.get(_monitor_key(params), math.nan) for row in self.history]
 
     def stopped(self, params: TrainParams) -> bool:
         """Whether training has waited long enough for a better val score."""
@@ -64,7 +64,7 @@ class Progress:
         """Append the epoch's row, keep the weights if they are the ones to choose so far, and start the next epoch."""
         self.history.append(row)
         self.epoch, self.step, self.loss, self.drawn_K = self.epoch + 1, 0, 0.0, [0] * len(self.drawn_K)
-        value = row[_monitor_key(params)]
+        value = row.get(_monitor_key(params), math.nan)
         value = -math.inf if math.isnan(value) else value
         # The later of equal scores: a rare class may stay at 0 for the first epochs.
         if params.select == "last" or value >= self.best_score:
@@ -77,10 +77,11 @@ def _monitor_key(params: TrainParams) -> str:
 
 
 def history_csv(history: Sequence[Mapping[str, float]]) -> str:
-    """The rows as CSV with seven significant digits; NaN is an empty cell."""
+    """The rows as CSV with seven significant digits; NaN and what a row lacks (the last has all) are empty cells."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(history[0])
+    writer.writerow(history[-1])
     for row in history:
-        writer.writerow("" if math.isnan(v) else f"{v:.7g}" for v in row.values())
+        values = (row.get(name, math.nan) for name in history[-1])
+        writer.writerow("" if math.isnan(v) else f"{v:.7g}" for v in values)
     return text.getvalue()

@@ -7,7 +7,8 @@ import pytest
 from importlinter.cli import lint_imports
 
 #: Library -> the one package that may import it.
-HOMES = {"mlflow": "pipeline/tracking", "rasterio": "pipeline/geo", "pyogrio": "pipeline/geo", "fiona": "pipeline/geo"}
+HOMES = {"mlflow": "pipeline/tracking", "rasterio": "pipeline/geo", "pyogrio": "pipeline/geo", "fiona": "pipeline/geo",
+         "albumentations": "pipeline/patches/augment", "cv2": "pipeline/patches/augment"}
 
 
 def test_import_contracts_hold(

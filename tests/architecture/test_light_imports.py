@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 HEAVY = ("torch", "mlflow", "sklearn", "onnx", "onnxruntime", "matplotlib", "segmentation_models_pytorch",
-         "lightning_fabric", "geopandas", "pandas", "rasterio", "scipy", "spyndex")
+         "lightning_fabric", "geopandas", "pandas", "rasterio", "scipy", "spyndex", "albumentations",
+         "cv2")
 STAGES = ("acquire", "refine_labels", "rasterize", "spatial_split", "train", "evaluate", "export")
 
 

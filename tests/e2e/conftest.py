@@ -69,12 +69,8 @@ class Repository:
         return changed
 
 
-@pytest.fixture(scope="session")
-def repository(
-    tmp_path_factory: pytest.TempPathFactory, project: Path, small_params: Callable[..., dict[str, Any]]
-) -> Repository:
-    """The pipeline's first run, committed."""
-    root = tmp_path_factory.mktemp("repository")
+def new_repository(root: Path, project: Path, params: dict[str, Any], site: Path) -> Repository:
+    """A committed repository in which nothing has run yet; `site` is DVC's folder for what repositories share."""
     for part in PARTS:
         source, target = project / part, root / part
         target.parent.mkdir(exist_ok=True)
@@ -83,15 +79,25 @@ def repository(
         else:
             shutil.copyfile(source, target)
     with (root / "params.yaml").open("w", encoding="utf-8") as file:
-        YAML().dump(small_params(), file)
+        YAML().dump(params, file)
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_", "GIT_"))} | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "DVC_SITE_CACHE_DIR": str(tmp_path_factory.mktemp("site")),
+        "DVC_SITE_CACHE_DIR": str(site),
         "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b.c", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b.c",
     }
     made = Repository(root, environment)
     made.call("git", "init", "--quiet", "--initial-branch", "main")
     made.commit()
+    return made
+
+
+@pytest.fixture(scope="session")
+def repository(
+    tmp_path_factory: pytest.TempPathFactory, project: Path, small_params: Callable[..., dict[str, Any]]
+) -> Repository:
+    """The pipeline's first run, committed."""
+    root, site = tmp_path_factory.mktemp("repository"), tmp_path_factory.mktemp("site")
+    made = new_repository(root, project, small_params(), site)
     made.call("dvc", "repro")
     made.commit()
     return made

@@ -294,3 +294,24 @@ def test_a_scaler_that_leaves_out_all_steps_is_not_silent():
         stepper_with(scale).check_scale()
     with pytest.raises(ModelError, match="gradients must stay finite for most steps"):
         stepper_with(2.0**-9).check_scale()
+
+
+def test_val_is_scored_as_often_as_asked_and_after_the_last_epoch(tiny_data, tmp_path):
+    scored = []
+
+    def score(segmenter):
+        scored.append(len(scored))
+        return {"mcc": 0.5, "macro_iou": 0.5}
+
+    trained = train(tiny_data(), tmp_path / "a", score=score, epochs=5, score_every=2, select="last")
+    assert ["val_mcc" in row for row in trained.history] == [False, True, False, True, True]
+    assert len(scored) == 3
+    header, first, second, *_ = engine.history_csv(trained.history).splitlines()
+    assert header.endswith("val_mcc,val_macro_iou")
+    assert first.endswith(",,")
+    assert second.endswith(",0.5,0.5")
+
+
+def test_val_scores_that_decide_are_not_left_out():
+    with pytest.raises(ValueError, match="score_every must be 1 where val scores choose"):
+        TrainParams.model_validate({**SMALL, "score_every": 2})
