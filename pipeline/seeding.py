@@ -46,13 +46,14 @@ def part_ways(rank: int) -> None:
 
 
 def global_state(device: Any) -> dict[str, Any]:
-    """The state of every global generator as plain data and tensors, that of a CUDA `device` included."""
+    """The state of every global generator as plain data and tensors, that of a CUDA or MPS `device` included."""
     import torch
 
     _, keys, position, has_gauss, gauss = np.random.get_state()
     return {"python": random.getstate(), "torch": torch.get_rng_state(),
             "numpy": (torch.from_numpy(np.asarray(keys, dtype=np.int64)), position, has_gauss, gauss),
-            "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None}
+            "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+            "mps": torch.mps.get_rng_state() if device.type == "mps" else None}
 
 
 def restore_global_state(state: dict[str, Any], device: Any) -> None:
@@ -65,3 +66,5 @@ def restore_global_state(state: dict[str, Any], device: Any) -> None:
     np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), position, has_gauss, gauss))
     if state["cuda"] is not None:
         torch.cuda.set_rng_state(state["cuda"], device)
+    if state["mps"] is not None:
+        torch.mps.set_rng_state(state["mps"])

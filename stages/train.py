@@ -12,7 +12,7 @@ from pipeline.errors import one_line_errors
 from pipeline.params.load import Params, load
 from pipeline.params.task import Task
 from pipeline.params.train import TrainParams
-from pipeline.paths import Paths, staged_folder, write_json
+from pipeline.paths import Paths, write_json
 from pipeline.types import RunLog, SilentLog
 
 
@@ -30,28 +30,28 @@ def run(params: Params, paths: Paths, log: RunLog | None = None) -> dict[str, An
     ground = members.Ground(SceneStore.open(paths.scenes), Split.open(paths.splits), task)
     planned = plan.members(train, params.seed, ground.split)
     tags, environment = identity.identity(paths, params, "train"), machine.environment(fabric, train)
-    fingerprint = canonical_sha256({"identity": tags, "machine": environment})[:32]
+    begins = warm_start.specs_sha256(train, paths)
+    fingerprint = canonical_sha256({"identity": tags, "machine": environment, "start": begins})[:32]
     with ExitStack() as stack:
-        kept = stack.enter_context(resume.open_resume(paths.resume, fingerprint, processes.first))
+        kept = stack.enter_context(processes.on_first(partial(resume.open_resume, paths.resume, fingerprint)))
+        kept = kept or resume.ResumeStore(paths.resume / fingerprint, "")
         starts = processes.of_first(partial(warm_start.open_starts, train, planned, paths, kept, weights.fetch))
         own_runs = partial(runs.member_run, paths, kept.key) if log is None and len(planned) > 1 else None
-        if log is None:
-            log = SilentLog() if not processes.first else stack.enter_context(
-                runs.train_run(paths, kept.key, tags | warm_start.tags(starts)))
-        log.params(params.dump("seed", "task", "train") | {"environment": environment})
+        all_tags = tags | warm_start.tags(starts)
+        open_run = (lambda: nullcontext(log)) if log is not None else partial(runs.train_run, paths, kept.key, all_tags)
+        story: RunLog = stack.enter_context(processes.on_first(open_run)) or SilentLog()
+        story.params(params.dump("seed", "task", "train") | {"environment": environment})
         for name in ("scenes", "splits"):
-            log.dataset(name, tags[f"kumulus.data_{name}_sha256"], f"data/{name}", "training")
-        judge, log_of = Judge(ground.store, task, train, fabric.device), own_runs or (lambda _: nullcontext(log))
+            story.dataset(name, tags[f"kumulus.data_{name}_sha256"], f"data/{name}", "training")
+        judge, log_of = Judge(ground.store, task, train, fabric.device), own_runs or (lambda _: nullcontext(story))
         found = members.train_members(fabric, processes, ground, train, planned, kept, starts, judge, log_of)
-        if processes.first:
-            with staged_folder(paths.checkpoint) as folder, staged_folder(paths.report("train")) as report:
-                members.collect(kept, folder)
-                write_json(report / "metrics.json", found)
-            origin = warm_start.record(train, starts)
-            write_json(paths.run_file, {"key": kept.key, "environment": environment} | origin)
-            log.metrics(overview.flat(found))
-            log.artifact(paths.report("train") / "metrics.json", "train")
-        fabric.barrier()
+        def write() -> None:
+            members.collect(kept, found, paths.checkpoint, paths.report("train"))
+            write_json(paths.run_file, {"key": kept.key, "environment": environment} | warm_start.record(train, starts))
+            story.metrics(overview.flat(found))
+            story.artifact(paths.report("train") / "metrics.json", "train")
+
+        processes.of_first(write)
     return found
 
 

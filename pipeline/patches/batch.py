@@ -54,7 +54,7 @@ class Batch:
         return self._each(lambda tensor: tensor.to(device, non_blocking=device.type == "cuda"))
 
     def pin_memory(self) -> "Batch":
-        """The batch in memory that a GPU reads by itself (called by torch's DataLoader)."""
+        """The batch in memory that a GPU reads by itself (torch's DataLoader calls it too)."""
         return self._each(lambda tensor: tensor.pin_memory())
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":

@@ -58,6 +58,7 @@ class EpochBatches:
         self._accumulation = accumulation
         self._source = source
         self._collate = partial(collate, recycled=Recycled())
+        self._pin_memory = pin_memory
         # A generator of its own: the loader would draw from torch's global one, as often as it has workers to start.
         self._loader = DataLoader(
             _Patches(source), batch_sampler=self._keys, collate_fn=partial(_by_worker, recycled=Recycled()),
@@ -76,4 +77,5 @@ class EpochBatches:
                 step = []
 
     def _cut(self) -> Iterator[Batch]:
-        return (self._collate([self._source.draw(*key) for key in keys]) for keys in self._keys)
+        batches = (self._collate([self._source.draw(*key) for key in keys]) for keys in self._keys)
+        return (batch.pin_memory() for batch in batches) if self._pin_memory else batches

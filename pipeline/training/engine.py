@@ -9,6 +9,7 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from lightning_fabric.utilities.exceptions import MisconfigurationException
 from tqdm import tqdm
 
 from pipeline.errors import ModelError
+from pipeline.networks.file_size import warn_of_size
 from pipeline.networks.segmenter import Segmenter
 from pipeline.networks.spec import ModelSpec
 from pipeline.params.train import TrainParams
@@ -27,16 +29,21 @@ from pipeline.seeding import part_ways
 from pipeline.training.averages import Averages
 from pipeline.training.keeper import Keeper
 from pipeline.training.optimizer import Freezing, build_optimizer, set_rates
-from pipeline.training.preflight import check_memory
+from pipeline.training.precision import leave_inputs_alone
+from pipeline.training.preflight import Shape
 from pipeline.training.progress import history_csv
 from pipeline.training.ranks import Ranks
 from pipeline.training.resume import ResumeStore
 from pipeline.training.schedule import momentum, rate_factor
-from pipeline.training.start import begin
+from pipeline.training.start import begin, place
 from pipeline.training.step import Launched, Stepper
 from pipeline.types import AnyArray, RunLog
 
 __all__ = ["Scorer", "Trained", "history_csv", "open_fabric", "summary", "train_network"]
+
+#: How long a device waits for the others' gradients. Nobody waits here for what the main process alone does (see
+#: pipeline.training.ranks); only a GPU left behind by a killed process would wait so long.
+_PEERS = timedelta(hours=2)
 
 #: Val scores of a segmenter by name (`mcc`, `macro_iou`, `iou_<class>`), NaN where undefined.
 Scorer = Callable[[Segmenter], Mapping[str, float]]
@@ -62,7 +69,7 @@ def open_fabric(params: TrainParams) -> Fabric:
     torch.set_num_threads(params.threads)
     # Frozen layers get no gradient; and only so do the buckets of gradients keep their layout from the first step on,
     # without which a resumed training would sum over ranks in another order.
-    strategy = DDPStrategy(find_unused_parameters=True) if params.devices > 1 else "auto"
+    strategy = DDPStrategy(find_unused_parameters=True, timeout=_PEERS) if params.devices > 1 else "auto"
     try:
         fabric = Fabric(accelerator=params.accelerator, devices=params.devices, strategy=strategy,
                         precision=params.precision)
@@ -72,13 +79,14 @@ def open_fabric(params: TrainParams) -> Fabric:
     if params.precision == "16-mixed" and fabric.device.type == "cpu":
         raise ModelError("train.precision 16-mixed needs a GPU: this training runs on the CPU; "
                          "use bf16-mixed or 32-true")
+    leave_inputs_alone(fabric)
     fabric.launch()
     return fabric
 
 
 def train_network(fabric: Fabric, spec: ModelSpec, source: PatchSource, class_weights_K: AnyArray, params: TrainParams,
                   score: Scorer, resume: ResumeStore, log: RunLog,
-                  start: Mapping[str, torch.Tensor] | None = None) -> Trained:
+                  start: Mapping[str, torch.Tensor] | None = None, scored_NHW: Shape | None = None) -> Trained:
     """Train from the resume state (or the start) to the end; the global generators must have been seeded.
 
     Args:
@@ -91,16 +99,14 @@ def train_network(fabric: Fabric, spec: ModelSpec, source: PatchSource, class_we
         resume: where the state is kept.
         log: receives the row of each epoch.
         start: weights to start from by name; those not named start as built.
+        scored_NHW: the largest batch that `score` hands to the network, for the memory pre-flight.
 
     Raises:
-        ModelError: the loss or a gradient is not finite (the last good state stays in the resume state), `start` does
-            not fit, a step does not fit the device, or, on the other ranks, the main process failed.
+        ModelError: the loss or a gradient is not finite (the last good state stays in the resume state), `start` or a
+            step does not fit, gradients cannot be repeated on the device, or, on other ranks, the main process failed.
     """
-    segmenter = begin(spec, params, start)
-    check_memory(segmenter, params, fabric.device)
-    segmenter = segmenter.to(fabric.device)
-    if fabric.world_size > 1 and fabric.device.type == "cuda":
-        segmenter = torch.nn.SyncBatchNorm.convert_sync_batchnorm(segmenter)
+    segmenter = place(begin(spec, params, start), params, fabric, scored_NHW)
+    warn_of_size(segmenter, params)
     return Training(fabric, segmenter, source, class_weights_K, params, resume).run(score, log)
 
 
@@ -135,7 +141,7 @@ class Training:
                 self.epoch()
                 self._close_epoch(score, log)
                 bar.update()
-                bar.set_postfix(loss=f"{progress.history[-1]['train_loss']:.3f}", best=f"{progress.best_score:.3f}")
+                bar.set_postfix(progress.shown(params))
         self._segmenter.load_state_dict(progress.best_weights)
         return Trained(self._segmenter.cpu().eval(), progress.history, progress.best_epoch)
 
@@ -183,7 +189,9 @@ class Training:
         loss, bad, due = self._ranks.sums([sum(values[:len(launched.places)]), bool(complaint),
                                            self._ranks.first and self._keeper.due()])
         if bad:
-            raise ModelError(next(filter(None, self._ranks.gathered(complaint))))
+            told = next(filter(None, self._ranks.gathered(complaint)))
+            raise ModelError(f"{told} (run again, the same training would go on from {self._keeper.kept} and come here "
+                             "again)")
         self.progress.loss += loss
         return due > 0
 
@@ -197,13 +205,11 @@ class Training:
         if self._params.scores_epoch(progress.epoch + 1):
             row.update(self._ranks.of_first(lambda: _scores(score, segmenter)))
         progress.close_epoch(row, segmenter, self._params)
-
-        def tell() -> bool:
-            log.metrics({k: v for k, v in row.items() if k != "epoch"}, step=progress.epoch)
-            return self._keeper.due(within_epoch=False)
-
-        if self._ranks.of_first(tell):
+        if self._ranks.of_first(lambda: self._keeper.due(within_epoch=False)):
             self._keeper.save(progress, progress.drawn_K)
+        # After the save, which takes time: a kill within it would have the epoch told twice.
+        values = {k: v for k, v in row.items() if k != "epoch"}
+        self._ranks.of_first(lambda: log.metrics(values, step=progress.epoch))
 
 
 def _scores(score: Scorer, segmenter: Segmenter) -> dict[str, float]:

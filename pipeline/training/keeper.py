@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from pipeline.networks.segmenter import Segmenter
 from pipeline.seeding import global_state, restore_global_state
 from pipeline.training.averages import Averages
+from pipeline.training.precision import renew_scaler
 from pipeline.training.progress import Progress
 from pipeline.training.ranks import Ranks
 from pipeline.training.resume import ResumeStore
@@ -27,9 +28,12 @@ class Keeper:
         self._segmenter, self._optimizer, self._averages = segmenter, optimizer, averages
         self._every_s = every_s
         self._saved_at, self._cost_s = time.monotonic(), 0.0
+        #: Where the training would go on if it ended now, in words.
+        self.kept = "the start"
 
     def restore(self, classes: int) -> Progress:
         """The saved progress, with everything else put back; the start of a training if nothing was saved."""
+        renew_scaler(self._fabric)
         state = self._store.load()
         if state is None:
             return Progress(drawn_K=[0] * classes)
@@ -42,6 +46,7 @@ class Keeper:
         progress = Progress(**state["progress"])
         if not self._ranks.first:  # the main process goes on with everybody's count
             progress.drawn_K = [0] * classes
+        self.kept = progress.place
         return progress
 
     def due(self, within_epoch: bool = True) -> bool:
@@ -62,6 +67,7 @@ class Keeper:
         """
         generators = self._ranks.gathered(global_state(self._fabric.device))
         self._ranks.of_first(lambda: self._write(progress, drawn_K, generators))
+        self.kept = progress.place
 
     def _write(self, progress: Progress, drawn_K: Sequence[int], generators: list[dict[str, Any]]) -> None:
         start = time.monotonic()

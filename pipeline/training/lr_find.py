@@ -19,7 +19,7 @@ from pipeline.patches.loader import EpochBatches
 from pipeline.patches.source import PatchSource
 from pipeline.training.optimizer import Freezing, build_optimizer, set_rates
 from pipeline.training.ranks import Ranks
-from pipeline.training.start import begin
+from pipeline.training.start import begin, place
 from pipeline.training.step import Stepper
 from pipeline.types import AnyArray
 
@@ -51,18 +51,23 @@ class RateSweep:
         return self.rates[min(range(len(self.smoothed)), key=self.smoothed.__getitem__)]
 
     @property
-    def suggestion(self) -> float:
-        """The rate at which the smoothed loss falls fastest over the logarithm of the rate.
-
-        Raises:
-            ModelError: it falls nowhere.
-        """
+    def steepest(self) -> float | None:
+        """The rate at which the smoothed loss falls fastest over the logarithm of the rate; None if nowhere."""
         slopes = {i: self._fall(i - _SPAN, i + _SPAN) for i in range(_SETTLING, len(self.rates) - _SPAN)}
         steepest = min(slopes, key=slopes.__getitem__, default=-1)
-        if steepest < 0 or slopes[steepest] >= 0:
+        return None if steepest < 0 or slopes[steepest] >= 0 else self.rates[steepest]
+
+    @property
+    def suggestion(self) -> float:
+        """The steepest rate.
+
+        Raises:
+            ModelError: the loss falls nowhere.
+        """
+        if (found := self.steepest) is None:
             raise ModelError(f"the loss must fall at some rate between {self.rates[0]:.2g} and {self.rates[-1]:.2g}: "
                              f"it rose throughout in {len(self.rates)} steps; start at a lower rate (--low)")
-        return self.rates[steepest]
+        return found
 
     def _fall(self, first: int, last: int) -> float:
         return (self.smoothed[last] - self.smoothed[first]) / math.log(self.rates[last] / self.rates[first])
@@ -76,19 +81,21 @@ def find_rate(fabric: Fabric, spec: ModelSpec, source: PatchSource, class_weight
     frozen in the first epoch is frozen here. The global generators must have been seeded; nothing is written.
 
     Raises:
-        ModelError: `low` is not below `high`, there are too few steps, or the first losses are not finite.
+        ModelError: `low` is not below `high`, there are too few steps, the first losses are not finite, or a step does
+            not fit the device.
     """
     if not 0 < low < high:
         raise ModelError(f"the range of learning rates must be positive and growing: got {low:g} to {high:g}")
     if steps < 4 * _SETTLING:
         raise ModelError(f"a learning-rate test must have at least {4 * _SETTLING} steps: got {steps}")
-    segmenter = begin(spec, params, start).to(fabric.device)
+    segmenter = place(begin(spec, params, start), params, fabric)
     ranks, freezing = Ranks(fabric), Freezing(segmenter, params.optimizer, params.epochs)
     model, optimizer = fabric.setup(segmenter, build_optimizer(segmenter, params.optimizer))
     model.mark_forward_method("outputs")
     stepper = Stepper(fabric, ranks, model, optimizer, params, class_weights_K, spec.classes)
     batches = EpochBatches(source, steps * params.batch_size, params.batch_size, params.accumulation,
-                           fabric.global_rank, fabric.world_size, params.workers)
+                           fabric.global_rank, fabric.world_size, params.workers,
+                           pin_memory=fabric.device.type == "cuda")
     model.train()
     freezing.begin(0)
     rates: list[float] = []

@@ -48,6 +48,11 @@ class Progress:
         """The monitored val score of each finished epoch; NaN where val was not scored."""
         return [row.get(_monitor_key(params), math.nan) for row in self.history]
 
+    def shown(self, params: TrainParams) -> dict[str, str]:
+        """Beside a progress bar: the last epoch's loss, and the best val score once there is one."""
+        scores = [score for score in self.scores(params) if not math.isnan(score)]
+        return {"loss": f"{self.history[-1]['train_loss']:.3f}"} | ({"best": f"{max(scores):.3f}"} if scores else {})
+
     def stopped(self, params: TrainParams) -> bool:
         """Whether training has waited long enough for a better val score."""
         patience = params.early_stop_patience

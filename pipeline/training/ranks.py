@@ -1,6 +1,8 @@
 """What the processes of a data-parallel training tell each other on the host, beside the device's own queue of work."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from datetime import timedelta
 from typing import TypeVar, cast
 
 import torch
@@ -13,6 +15,9 @@ from pipeline.losses.devices import sum_over_devices
 
 T = TypeVar("T")
 
+#: How long processes wait for the main one, which may score or write for hours; they do notice at once that it is gone.
+PATIENCE = timedelta(days=7)
+
 
 class Ranks:
     """The processes of one training; every method must be called on all of them, in the same order.
@@ -24,7 +29,8 @@ class Ranks:
     def __init__(self, fabric: Fabric) -> None:
         self.rank, self.size = fabric.global_rank, fabric.world_size
         # Every process is in the group.
-        self._group = cast(distributed.ProcessGroup, distributed.new_group(backend="gloo")) if self.size > 1 else None
+        self._group = cast(distributed.ProcessGroup, distributed.new_group(backend="gloo", timeout=PATIENCE)
+                           ) if self.size > 1 else None
 
     @property
     def first(self) -> bool:
@@ -68,6 +74,23 @@ class Ranks:
         distributed.broadcast_object_list(told, group=self._group)
         result: T = told[0]  # type: ignore[assignment]
         return result
+
+    @contextmanager
+    def on_first(self, open_: Callable[[], AbstractContextManager[T]]) -> Iterator[T | None]:
+        """What the main process opens, there; None on the others, which stop too where opening or closing it fails.
+
+        Raises:
+            ModelError: the main process failed to open or close it; its own error says why.
+        """
+        with ExitStack() as stack:
+            opened: list[T] = []
+
+            def enter() -> None:
+                opened.append(stack.enter_context(open_()))
+
+            self.of_first(enter)
+            yield opened[0] if opened else None
+            self.of_first(stack.close)
 
     def over_devices(self) -> Callable[[Tensor], Tensor]:
         """The differentiable sum of a tensor over the devices."""

@@ -55,15 +55,16 @@ class Launched:
 
     def _complaint(self, what: str, value: float, places: Sequence[str]) -> str:
         return (f"the training {what} must stay finite: got {value} on patches {list(places)} in epoch "
-                f"{self.epoch + 1}, step {self.step + 1}; lower train.optimizer.lr, or look at these places (the last "
-                "good state is kept: the same training would go on from there, and come here again)")
+                f"{self.epoch + 1}, step {self.step + 1}; lower train.optimizer.lr, or look at these places")
 
 
 class Stepper:
     """Makes steps: forward, loss and backward of each part, clipping, and the optimizer.
 
     Nothing in a step waits for the device: what the host must know beforehand is counted on the host, and what comes
-    out is read when the next step is under way. So the device's queue never runs empty.
+    out is read when the next step is under way. So the device's queue never runs empty. Under train.precision
+    16-mixed alone each step waits: its scaler asks the device whether gradients overflowed before it lets the optimizer
+    step.
     """
 
     def __init__(self, fabric: Fabric, ranks: Ranks, model: Any, optimizer: Any, params: TrainParams,
@@ -77,16 +78,23 @@ class Stepper:
         self._scaled = params.precision == "16-mixed"
 
     def launch(self, parts: Sequence[Batch], epoch: int, step: int) -> Launched:
-        """Start a step on its parts."""
+        """Start a step on its parts.
+
+        Raises:
+            ModelError: the weights of labels are not finite, or the device cannot repeat the network's gradients.
+        """
         totals = StepTotals(self._total(parts), self._params.batch_size)
         self._optimizer.zero_grad()
-        losses = []
-        for i, part in enumerate(parts):
-            with self._fabric.no_backward_sync(self._model, enabled=i + 1 < len(parts)):
-                share = self._forward(part.to(self._fabric.device), totals, epoch)
-                # DDP averages gradients over devices, while the parts of a step add up.
-                self._fabric.backward(share * self._ranks.size)
-            losses.append(share.detach().float())
+        try:
+            losses = self._losses(parts, totals, epoch)
+        except RuntimeError as error:
+            if "deterministic implementation" not in str(error):
+                raise
+            network = self._params.network
+            raise ModelError(f"gradients must be the same whenever they are computed: {network.architecture} with "
+                             f"encoder {network.encoder} has an operation that is not on "
+                             f"{self._fabric.device.type} ({str(error).split()[0]}); set train.network.architecture "
+                             "to another, such as Unet, or train.accelerator: cpu") from error
         told = torch.stack([*losses, *self._norm()])
         self._optimizer.step()
         done = None
@@ -95,6 +103,17 @@ class Stepper:
             done = torch.cuda.Event()
             done.record()
         return Launched(epoch, step, tuple(part.places for part in parts), told, done)
+
+    def _losses(self, parts: Sequence[Batch], totals: StepTotals, epoch: int) -> list[Tensor]:
+        """The loss of each part, after forward and backward."""
+        losses = []
+        for i, part in enumerate(parts):
+            with self._fabric.no_backward_sync(self._model, enabled=i + 1 < len(parts)):
+                share = self._forward(part.to(self._fabric.device), totals, epoch)
+                # DDP averages gradients over devices, while the parts of a step add up.
+                self._fabric.backward(share * self._ranks.size)
+            losses.append(share.detach().float())
+        return losses
 
     def check_scale(self) -> None:
         """Look after a scaler, which leaves out steps whose gradients overflow and halves its factor each time.

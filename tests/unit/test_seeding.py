@@ -72,3 +72,14 @@ def test_further_ranks_draw_their_own_and_the_first_stays_as_it_is() -> None:
     assert drawn[1] == drawn[2]
     assert len(set(drawn)) == 3
     restore_global_state(kept, torch.device("cpu"))
+
+
+def test_the_generator_of_apples_gpus_is_among_the_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = [torch.tensor([1, 2], dtype=torch.uint8)]
+    monkeypatch.setattr(torch.mps, "get_rng_state", lambda: own[0].clone())
+    monkeypatch.setattr(torch.mps, "set_rng_state", lambda state: own.__setitem__(0, state))
+    kept = global_state(torch.device("mps"))
+    own[0] = torch.tensor([3, 4], dtype=torch.uint8)
+    restore_global_state(kept, torch.device("mps"))
+    assert own[0].tolist() == [1, 2]
+    assert global_state(torch.device("cpu"))["mps"] is None

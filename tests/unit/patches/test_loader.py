@@ -61,3 +61,14 @@ def test_labelled_pixels_are_counted_by_class():
     assert torch.equal(ready.image(), batch.image())
     for mine, theirs in zip(ready.targets(), batch.targets(), strict=True):
         assert torch.equal(mine, theirs)
+
+
+@pytest.mark.parametrize("pin", [True, False])
+def test_without_workers_batches_are_pinned_if_asked(pin, monkeypatch):
+    pinned = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor.dtype) or tensor)
+    image, labels = torch.ones(1, 2, 2, 1), torch.zeros(1, 2, 2, dtype=torch.uint8)
+    batch = Batch(image, labels == 0, labels, torch.ones(1, 2, 2), (0,), ("a",))
+    monkeypatch.setattr(loader, "collate", lambda keys, recycled: batch)
+    assert len(list(EpochBatches(Numbers(), 2, 2, 1, pin_memory=pin).epoch(0))) == 1
+    assert pinned == [torch.float32, torch.bool, torch.uint8, torch.float32] * pin

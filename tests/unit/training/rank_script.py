@@ -1,11 +1,14 @@
 """Small trainings of a network without batch statistics over ranks: `python rank_script.py ROOT DEVICES TASK ...`.
 
-TASK: agree (all goes well), nan (a non-finite loss on the last of two ranks), fails (scoring fails).
+TASK: agree (all goes well), nan (a non-finite loss on the last of two ranks), fails (scoring fails), opens (no
+training: what the main process alone opens and closes), kelvin (an epoch of values near 27300 in bf16; alone).
 """
 
 import dataclasses
 import json
 import sys
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +25,7 @@ from pipeline.seeding import seed_everything
 from pipeline.splits.split import Split
 from pipeline.training import engine, start
 from pipeline.training.prepare import prepare
+from pipeline.training.ranks import Ranks
 from pipeline.training.resume import open_resume
 from pipeline.types import SilentLog
 
@@ -60,9 +64,49 @@ class Poisoned:
         return dataclasses.replace(patch, image=np.full(patch.image.shape, np.inf, dtype=np.float32))
 
 
+class Kelvin:
+    """A source in units of which bf16 knows 27264 and 27392, and nothing between."""
+
+    def __init__(self, source):
+        self._source = source
+
+    def draw(self, epoch, index):
+        patch = self._source.draw(epoch, index)
+        return dataclasses.replace(patch, image=(27000 + patch.image / 10).astype(np.float32))
+
+    @staticmethod
+    def spec(spec):
+        """The spec with its statistics in these units."""
+        return spec.model_copy(update={"mean": tuple(27000 + m / 10 for m in spec.mean),
+                                       "std": tuple(s / 10 for s in spec.std)})
+
+
 def failing(segmenter):
     """A scorer that cannot."""
     raise ModelError("val must be there: got none; run it again")
+
+
+@contextmanager
+def that_fails(when):
+    """A context that cannot be opened, or closed, or can."""
+    if when == "opening":
+        raise ModelError("it must open: it does not")
+    yield "open"
+    if when == "closing":
+        raise ModelError("it must close: it does not")
+
+
+def open_on_first(root, fabric):
+    """Open something on the main process, and note what every process hears of it."""
+    ranks, heard = Ranks(fabric), []
+    for when in ("opening", "closing", "never"):
+        try:
+            with ranks.on_first(partial(that_fails, when)) as opened:
+                heard.append(opened)
+            heard.append("well")
+        except ModelError as error:
+            heard.append(str(error))
+    (root / f"opens{ranks.size}.{ranks.rank}").write_text(json.dumps(heard))
 
 
 def train(root, fabric, params, task):
@@ -71,13 +115,14 @@ def train(root, fabric, params, task):
     store, split = SceneStore.open(root / "scenes"), Split.open(root / "splits")
     ready = prepare(store, split, TASK, params, 5)
     start.build = without_batch_statistics
-    source = Poisoned(ready.source) if task == "nan" else ready.source
+    source = {"nan": Poisoned, "kelvin": Kelvin}.get(task, lambda same: same)(ready.source)
+    spec = Kelvin.spec(ready.spec) if task == "kelvin" else ready.spec
     score = failing if task == "fails" else ValScorer(store, split, ready.spec.recipe, 8, 8)
     out = root / f"{task}{params.devices}.{fabric.global_rank}"
     try:
         with open_resume(root / f"resume-{task}{params.devices}", "print", fabric.is_global_zero) as resume:
             fabric.barrier()
-            trained = engine.train_network(fabric, ready.spec, source, ready.class_weights_K, params, score, resume,
+            trained = engine.train_network(fabric, spec, source, ready.class_weights_K, params, score, resume,
                                            SilentLog())
             fabric.barrier()
     except ModelError as error:
@@ -89,9 +134,14 @@ def train(root, fabric, params, task):
 
 def main(root, devices, tasks):
     """One training after the other."""
-    params = TrainParams.model_validate({**PARAMS, "devices": devices})
+    kelvin = {"precision": "bf16-mixed", "epochs": 1, "loss": {}, "optimizer": {"name": "sgd", "lr": 0.01},
+              "network": {**PARAMS["network"], "boundary_head": False}} if "kelvin" in tasks else {}
+    params = TrainParams.model_validate({**PARAMS, "devices": devices, **kelvin})
     fabric = engine.open_fabric(params)
     for task in tasks:
+        if task == "opens":
+            open_on_first(root, fabric)
+            continue
         train(root, fabric, params, task)
 
 

@@ -90,6 +90,18 @@ def test_a_killed_training_resumes_to_the_same_bytes(tiny_data, tmp_path):
     assert not (tmp_path / "cut/print").exists()
 
 
+def test_an_epoch_is_told_once_it_is_saved(tiny_data, tmp_path):
+    """A kill while the state is saved, which takes time, then has no epoch told twice."""
+    saved = []
+
+    class Watch(SilentLog):
+        def metrics(self, values, step=0):
+            saved.append((step, torch.load(tmp_path / "run/print/state.pt", weights_only=True)["progress"]["epoch"]))
+
+    train(tiny_data(), tmp_path / "run", log=Watch(), epochs=2, save_every_s=0)
+    assert saved == [(1, 1), (2, 2)]
+
+
 @pytest.mark.parametrize("task", [TASK, TEXTURE], ids=["bands", "texture"])
 def test_garbage_in_held_out_ground_changes_no_weight(tiny_data, tmp_path, task):
     # With select: last the val part has no say, so that every byte must come from the train part.
@@ -196,7 +208,7 @@ def test_one_device_trains_in_the_precision_asked_for(tiny_data, tmp_path, monke
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"accelerator": "cuda"}, "train.accelerator and train.devices must name devices"),
-    ({"precision": "16-mixed"}, "16-mixed needs a GPU"),
+    ({"precision": "16-mixed", "accelerator": "auto"}, "16-mixed needs a GPU"),
 ])
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has what the test asks in vain")
 @pytest.mark.filterwarnings("ignore:You passed")

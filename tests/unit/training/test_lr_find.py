@@ -40,6 +40,7 @@ def test_the_suggestion_is_where_the_loss_falls_fastest():
 def test_a_loss_that_only_rises_suggests_nothing():
     with pytest.raises(ModelError, match="the loss must fall at some rate between 1e-09 and 10: it rose throughout"):
         _ = sweep([float(i) for i in range(11)]).suggestion
+    assert sweep([float(i) for i in range(11)]).steepest is None
 
 
 @pytest.fixture

@@ -59,10 +59,10 @@ def test_storages_are_counted_from_birth_to_release() -> None:
 
 
 @pytest.mark.parametrize("train", [
-    {"loss": {"weights": {"mcc": 1, "lovasz": 1, "boundary": 1, "focal": 1, "tversky": 1}}, "accumulation": 2,
+    {"loss": {"weights": {"mcc": 1, "lovasz": 1, "boundary": 1, "focal": 1, "tversky": 1}},
      "network": PLAIN | {"boundary_head": True, "bottleneck_attention": "cbam"}},
     {"network": {"encoder": "mobilenet_v2", "encoder_depth": 3, "decoder_channels": [32, 16, 16],
-                 "decoder_attention": "scse"}, "precision": "bf16-mixed"},
+                 "decoder_attention": "scse"}, "accumulation": 2, "precision": "bf16-mixed"},
 ])
 def test_fake_steps_make_the_storages_of_real_ones(train) -> None:
     params = params_of(64, **train)
@@ -154,10 +154,40 @@ def test_networks_that_cannot_learn_from_single_patches_say_so() -> None:
                        accumulation=8)
     with pytest.raises(ModelError, match=r"trainable on parts of 1 patches .*: Expected more than 1 value"):
         preflight.preflight(spec_of(params), params, CPU)
-    # So it is not advised either.
+    # So it is not advised either, and nobody is told that one patch would not fit.
     whole = params.model_copy(update={"accumulation": 4})
-    with pytest.raises(ModelError, match="one patch does not fit either"):
+    with pytest.raises(ModelError, match=r"smaller parts .* of 1 patches, cannot be trained \(Expected more than 1 val"
+                                         r"ue per channel .*\): choose a smaller") as error:
         check_memory(spec_of(whole), whole, CPU, limit_bytes=1000)
+    assert "one patch does not fit" not in str(error.value)
+
+
+def test_scoring_val_counts_where_it_takes_more_than_a_step() -> None:
+    params = params_of(64)
+    segmenter = build(spec_of(params))
+    small, large = (preflight.preflight(segmenter, params, CPU, shape) for shape in ((1, 64, 64), (32, 256, 256)))
+    without = preflight.preflight(segmenter, params, CPU)
+    assert without.scoring == 0 < small.scoring < small.activations == large.activations < large.scoring
+    assert small.total == without.total
+    assert large.total == (without.total - without.margin - without.activations + large.scoring + large.margin)
+    assert large.margin == int(0.25 * large.scoring) + 128 * 2**20
+    assert "scoring 0." in str(large)
+    # Accumulation makes steps smaller, not the batches of val: what would fail after an epoch is refused before it.
+    parts = params.model_copy(update={"accumulation": 8})
+    limit = preflight.preflight(segmenter, parts, CPU).total
+    assert check_memory(segmenter, parts, CPU, limit_bytes=limit).total <= limit
+    with pytest.raises(ModelError, match=r"scoring val must fit .* cpu: 32 windows of 256 x 256 px .*block_size_m"):
+        check_memory(segmenter, parts, CPU, limit_bytes=limit, scored_NHW=(32, 256, 256))
+
+
+def test_fake_scoring_makes_the_storages_of_a_real_one() -> None:
+    segmenter = build(spec_of(params_of(64))).eval()
+    expected = preflight._peak_of_scoring(segmenter, CPU, (3, 64, 96))
+    with preflight._Counted(segmenter.state_dict()) as counted, torch.no_grad():
+        for _ in range(2):
+            logits = segmenter(torch.zeros(3, 2, 64, 96))
+            segmenter.decode(logits).argmax(dim=1)
+    assert counted.peak == pytest.approx(expected, rel=0.02)
 
 
 def test_weights_that_are_there_already_are_not_asked_for_twice(monkeypatch) -> None:

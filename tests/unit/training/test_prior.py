@@ -81,6 +81,7 @@ def test_pixels_weigh_as_in_the_sums_over_pixels(loss, expected):
 
 
 BALANCED = {"sampling": {"name": "balanced"}}
+PASTED = {"augmentation": {"copy_paste": 0.3, "copy_paste_classes": ["lake"]}}
 FOCAL = {"weights": {"focal": 1}, "focal": {"alpha": {"lake": 3}}}
 
 
@@ -93,6 +94,8 @@ FOCAL = {"weights": {"focal": 1}, "focal": {"alpha": {"lake": 3}}}
     ({}, FOCAL, ["train.loss.class_weights", "train.loss.focal.alpha"]),
     ({}, {**FOCAL, "class_weights": "none", "focal": {"alpha": {"lake": 1}}}, []),
     ({}, {**FOCAL, "class_weights": "none", "weights": {"focal": 0}}, []),
+    (PASTED, {}, ["train.loss.class_weights", "train.patches.augmentation.copy_paste"]),
+    (PASTED, {"class_weights": "none"}, ["train.patches.augmentation.copy_paste"]),
     (BALANCED, FOCAL, ["train.patches.sampling.name", "train.loss.class_weights", "train.loss.focal.alpha"]),
 ])
 def test_more_than_one_rebalancing_warns_and_says_which(patches, loss, named):
@@ -107,4 +110,5 @@ def test_more_than_one_rebalancing_warns_and_says_which(patches, loss, named):
     (message,) = (str(w.message) for w in caught)
     assert message.startswith(f"classes are rebalanced {len(named)} times over")
     assert all(f"{name}: " in message for name in named)
+    assert ("train.patches.augmentation.copy_paste: 0)" in message) == (named[-1].endswith("copy_paste"))
     assert ("train.patches.sampling.name: random" in message) == ("train.patches.sampling.name" in named)

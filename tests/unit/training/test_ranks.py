@@ -15,7 +15,8 @@ from tests.unit.training import rank_script
 SCRIPT = Path(rank_script.__file__)
 
 
-pytestmark = pytest.mark.filterwarnings("ignore:train.optimizer.frozen_epochs is for encoders that have learnt")
+pytestmark = [pytest.mark.filterwarnings("ignore:train.optimizer.frozen_epochs is for encoders that have learnt"),
+              pytest.mark.filterwarnings("ignore:train.loss.weights.mcc is of one part of a step")]
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +32,13 @@ def results(tiny_data, folder, project, monkeypatch):
         shutil.copytree(data.scenes, folder / "scenes")
         shutil.copytree(data.splits, folder / "splits")
         surroundings = {**os.environ, "PYTHONPATH": str(project), "OMP_NUM_THREADS": "1"}
-        done = subprocess.run([sys.executable, str(SCRIPT), str(folder), "2", "agree", "nan", "fails"], text=True,
-                              env=surroundings, capture_output=True, check=False, timeout=300)
-        assert done.returncode == 0, done.stderr[-2000:]
+        for tasks in (["agree", "nan", "fails", "opens"], ["kelvin"]):
+            done = subprocess.run([sys.executable, str(SCRIPT), str(folder), "2", *tasks], text=True,
+                                  env=surroundings, capture_output=True, check=False, timeout=300)
+            assert done.returncode == 0, done.stderr[-2000:]
         monkeypatch.setattr(rank_script.start, "build", rank_script.start.build)
         rank_script.main(folder, 1, ["agree"])
+        rank_script.main(folder, 1, ["kelvin"])
         torch.use_deterministic_algorithms(False)
     return folder
 
@@ -55,6 +58,11 @@ def test_two_ranks_train_like_one(results):
     assert not list(results.glob("resume-agree*/print"))
 
 
+def test_two_ranks_see_the_same_pixels_as_one_in_mixed_precision(results):
+    one, two = (json.loads((results / f"kelvin{n}.0").read_text())[0] for n in (1, 2))
+    assert two["train_loss"] == pytest.approx(one["train_loss"], rel=5e-3)
+
+
 def test_a_loss_that_is_not_finite_on_one_rank_stops_all_and_keeps_the_state(results):
     messages = {(results / f"nan2.{rank}").read_text() for rank in (0, 1)}
     assert len(messages) == 1
@@ -63,6 +71,7 @@ def test_a_loss_that_is_not_finite_on_one_rank_stops_all_and_keeps_the_state(res
     # Patch 11 is the fourth of step 1's first part, the second one of rank 1: which holds two windows.
     assert "epoch 2, step 2;" in message
     assert message.count("one row") == 2
+    assert "would go on from epoch 2, step 2 and come here again" in message
     state = torch.load(results / "resume-nan2/print/state.pt", weights_only=True)
     assert (state["progress"]["epoch"], state["progress"]["step"]) == (1, 1)
     assert all(torch.isfinite(value).all() for value in state["weights"].values())
@@ -71,3 +80,10 @@ def test_a_loss_that_is_not_finite_on_one_rank_stops_all_and_keeps_the_state(res
 def test_an_error_in_scoring_stops_every_rank(results):
     assert (results / "fails2.0").read_text().startswith("val must be there")
     assert "the main one failed" in (results / "fails2.1").read_text()
+
+
+def test_what_the_main_process_cannot_open_or_close_stops_every_rank(results):
+    first, other = (json.loads((results / f"opens2.{rank}").read_text()) for rank in (0, 1))
+    assert first == ["it must open: it does not", "open", "it must close: it does not", "open", "well"]
+    failed = "all processes of a training must stay alive: the main one failed; its message says why"
+    assert other == [failed, None, failed, None, "well"]

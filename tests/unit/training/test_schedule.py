@@ -100,7 +100,9 @@ def test_the_floor_is_what_cosine_and_poly_fall_to():
 
 @pytest.mark.parametrize(("change", "message"), [
     ({"schedule": {"name": "cosine", "momentum_low": 0.8}}, "momentum_low must be 0 but for one_cycle: got 0.8"),
-    ({"schedule": {"name": "one_cycle", "momentum_low": 0.95}}, r"below train.optimizer.momentum=0.9: got 0.95"),
+    ({"schedule": {"name": "one_cycle", "momentum_low": 0.95}}, r"below train.optimizer.momentum=0.9, or 0: got 0.95"),
+    ({"schedule": {"name": "one_cycle", "momentum_low": 0.5}, "optimizer": {"name": "sgd", "momentum": 0}},
+     r"below train.optimizer.momentum=0, or 0: got 0.5"),
     ({"schedule": {"name": "poly", "warmup_epochs": 31}}, "warmup_epochs must not exceed epochs=30"),
     ({"optimizer": {"nesterov": True}}, "nesterov must be false but for sgd with momentum: got true for adamw"),
     ({"optimizer": {"name": "sgd", "nesterov": True, "momentum": 0}}, "with momentum 0"),
