@@ -54,7 +54,7 @@ def recipe_list() -> None:
 @recipe_app.command("use")
 @answering_in_one_line
 def recipe_use(name: Annotated[str, typer.Argument(help="a name that `kumulus recipe list` shows")]) -> None:
-    """Lay a recipe over params.yaml; comments and what the recipe does not name stay."""
+    """Lay a recipe over params.yaml; comments and what you wrote stay, what another recipe brought is removed."""
     from pipeline.params.recipes import use
 
     changed = use(Paths().params_file, recipes_folder(), name)
@@ -111,7 +111,9 @@ def show_patches(
     epoch: Annotated[int, typer.Option(min=0, help="epoch, from 0")] = 0,
     out: Annotated[Path, typer.Option(help="the PNG")] = Path("reports/patches.png"),
 ) -> None:
-    """Draw what training sees: patches as drawn and augmented, their labels, and which pixels count how much."""
+    """Draw what the first member sees: patches as drawn and augmented, their labels, which pixels count how much."""
+    import tempfile
+
     from pipeline.params.load import load
     from pipeline.params.task import Task
     from pipeline.params.train import TrainParams
@@ -124,11 +126,15 @@ def show_patches(
     from pipeline.reporting.patch_figure import draw_patches
     from pipeline.scenes.store import SceneStore
     from pipeline.splits.split import Split
+    from pipeline.training import plan
     from pipeline.training.prepare import prepare
 
-    store, split = SceneStore.open(paths.scenes), Split.open(paths.splits)
-    ready = prepare(store, split, params.section(Task), params.section(TrainParams), params.seed)
-    batch = collate([ready.source.draw(epoch, index) for index in range(count)])
+    train, store, split = params.section(TrainParams), SceneStore.open(paths.scenes), Split.open(paths.splits)
+    member = plan.members(train, params.seed, split)[0]
+    with tempfile.TemporaryDirectory() as scratch:
+        held = split.with_val_fold(member.fold, Path(scratch))
+        ready = prepare(store, held, params.section(Task), train, member.seed)
+        batch = collate([ready.source.draw(epoch, index) for index in range(count)])
     spec = ready.spec
     with staged_file(out) as file:
         draw_patches(file, batch, spec.channels, spec.mean, spec.classes, spec.colors)
@@ -165,23 +171,25 @@ def lr_find(
     from pipeline.seeding import seed_everything
     from pipeline.splits.split import Split
     from pipeline.tracking import weights
-    from pipeline.training import engine, lr_find, plan, prepare, warm_start
+    from pipeline.training import engine, lr_find, matching, plan, prepare, warm_start
     from pipeline.training.resume import ResumeStore
 
     fabric = engine.open_fabric(train)
     store, split = SceneStore.open(paths.scenes), Split.open(paths.splits)
-    member = plan.members(train, params.seed, split)[0]
-    seed_everything(member.seed)
-    ready = prepare.prepare(store, split, params.section(Task), train, member.seed)
+    planned = plan.members(train, params.seed, split)
+    member = planned[0]
     with tempfile.TemporaryDirectory() as folder:
-        starts = warm_start.open_starts(train, [member], paths, ResumeStore(Path(folder), ""), weights.fetch)
-        start = warm_start.matched(starts[0], ready.spec, member.seed) if starts else None
+        starts = warm_start.open_starts(train, planned, paths, ResumeStore(Path(folder), ""), weights.fetch)
+        seed_everything(member.seed)
+        held = split.with_val_fold(member.fold, Path(folder) / "grounds")
+        ready = prepare.prepare(store, held, params.section(Task), train, member.seed)
+        start = matching.matched(starts[0], ready.spec, member.seed) if starts else None
         sweep = lr_find.find_rate(fabric, ready.spec, ready.source, ready.class_weights_K, train, low, high, steps,
                                   start)
     with staged_folder(paths.report("lr_find")) as report:
         (report / "rates.csv").write_text(sweep.csv, encoding="utf-8")
-        draw_rates(report / "rates.png", sweep.rates, sweep.losses, sweep.smoothed, sweep.suggestion,
-                   train.optimizer.lr)
+        draw_rates(report / "rates.png", sweep.rates, sweep.losses, sweep.smoothed, sweep.steepest,
+                   train.optimizer.lr)  # kept where nothing can be suggested too: it shows why
     typer.echo(f"the loss falls fastest at {sweep.suggestion:.2g} and is lowest at {sweep.lowest:.2g}; "
                f"train.optimizer.lr is {train.optimizer.lr:.2g}; {paths.report('lr_find') / 'rates.png'} has the curve")
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from pipeline.errors import ModelError
 from pipeline.features.channels import ChannelRecipe
 from pipeline.inference.calibration import calibrate
 from pipeline.inference.validation import ValScorer
@@ -14,6 +15,7 @@ from pipeline.params.task import Task
 from pipeline.params.train import TrainParams
 from pipeline.scenes.store import SceneStore
 from pipeline.splits.split import Split
+from pipeline.types import IGNORE_INDEX
 
 
 class Judge:
@@ -23,13 +25,19 @@ class Judge:
         self._store, self._task, self._params, self._device = store, task, params, device
 
     def check(self, split: Split) -> None:
-        """See that the split's val part can be scored as the params ask; reads its labels.
+        """See that the split's val part can be scored and calibrated on as the params ask; reads its labels.
 
         Raises:
-            ModelError: the monitored score is defined nowhere on it.
+            ModelError: the monitored score is defined nowhere on it, or it has no label to fit a temperature on.
         """
-        if self._params.val_decides:
-            ValScorer(self._store, split, ChannelRecipe.of(self._task), 0, 1).check(self._params)
+        calibrates = self._params.calibration.temperature
+        if not (self._params.val_decides or calibrates):
+            return
+        scorer = ValScorer(self._store, split, ChannelRecipe.of(self._task), 0, 1)
+        scorer.check(self._params)
+        if calibrates and not scorer.label_counts()[:IGNORE_INDEX].any():
+            raise ModelError("train.calibration.temperature must have labelled val pixels to be fitted on: fold "
+                             f"{split.val_fold} has none; switch it off, or split again")
 
     def of(self, split: Split, spec: ModelSpec) -> "MemberJudge":
         """The judge of one member, on the split with its val fold."""
@@ -42,6 +50,11 @@ class MemberJudge:
 
     def __init__(self, scorer: ValScorer, params: TrainParams, device: torch.device) -> None:
         self._scorer, self._params, self._device = scorer, params, device
+
+    @property
+    def largest_NHW(self) -> tuple[int, int, int] | None:
+        """Windows, rows and columns of the largest batch in which val is scored; None without val ground."""
+        return self._scorer.largest_NHW
 
     def __call__(self, segmenter: Segmenter) -> dict[str, float]:
         """Val scores by name, NaN where undefined."""

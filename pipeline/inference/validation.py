@@ -8,6 +8,7 @@ sees it as invalid, as it sees ground off the scene. A finished model's val scor
 its weights and keep the full context, as its maps do; near test ground the two may differ a little.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby, pairwise, product
@@ -94,6 +95,16 @@ class ValScorer:
             raise ModelError(f"train.monitor {monitor} must be defined on the val part: it has labels of "
                              f"{present or 'no class'} only; monitor another score, or split again")
 
+    @property
+    def largest_NHW(self) -> tuple[int, int, int] | None:
+        """Windows, rows and columns of the largest batch that the segmenter is handed; None without val ground."""
+        batches = [(min(len(list(alike)), _windows(*size)), *size) for size, alike in self._groups()]
+        return max(batches, key=math.prod, default=None)
+
+    def _groups(self) -> Iterator[tuple[tuple[int, int], Iterator[_ValBlock]]]:
+        """Blocks whose windows are of one size, by height and width."""
+        return groupby(self._blocks, key=lambda b: (b.window.height, b.window.width))
+
     def __call__(self, segmenter: Segmenter) -> dict[str, float]:
         """Val scores of the segmenter in its present state; NaN where a score is undefined."""
         classes = self._split.classes
@@ -109,8 +120,8 @@ class ValScorer:
     def logits(self, segmenter: Segmenter) -> Iterator[tuple[Tensor, UInt8Array]]:
         """Batch by batch: logits NKHW on the segmenter's device, and labels NHW, 255 but for each val pixel once."""
         device = next(segmenter.parameters()).device
-        for (height, width), alike in groupby(self._blocks, key=lambda b: (b.window.height, b.window.width)):
-            for batch in _chunks(list(alike), max(1, _BATCH_PIXELS // (height * width))):
+        for size, alike in self._groups():
+            for batch in _chunks(list(alike), _windows(*size)):
                 images = np.stack([_image(block, self._split, self._recipe) for block in batch])
                 with torch.inference_mode():
                     logits = segmenter(torch.from_numpy(images).to(device))
@@ -122,6 +133,11 @@ class ValScorer:
         for block in self._blocks:
             counts += np.bincount(_labels(block, self._split).ravel(), minlength=256)
         return counts
+
+
+def _windows(height: int, width: int) -> int:
+    """How many windows of a size make a batch."""
+    return max(1, _BATCH_PIXELS // (height * width))
 
 
 def _chunks(blocks: list[_ValBlock], size: int) -> Iterator[list[_ValBlock]]:

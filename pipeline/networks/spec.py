@@ -11,6 +11,17 @@ from pipeline.params.network import NetworkParams
 from pipeline.params.task import TextureParams
 
 
+class Ancestor(Section):
+    """Weights that a member's weights come from, and the ground that their own training held out."""
+
+    sha256: str
+    #: Of their model.json, by which channels and classes were matched; "" = not known.
+    spec_sha256: str = ""
+    #: sha256 of the split's folder they were trained on, and the fold they held out; "" and -1 = not known.
+    split: str = ""
+    val_fold: int = -1
+
+
 class ModelSpec(Section):
     """Architecture, channel recipe, classes by id, and statistics of the member's own train pixels."""
 
@@ -48,8 +59,13 @@ class ModelSpec(Section):
     val_fold: int = -1
     #: sha256 of the weights it started from; "" = drawn at random.
     warm_start: str = ""
+    #: Those weights, what they had started from, and so on back; not in model.json where there is nothing of the kind.
+    ancestry: tuple[Ancestor, ...] = Field(default=(), exclude_if=lambda ancestry: not ancestry)
     #: Added to the logits, by class, before anything is decided; () = nothing (see pipeline.training.prior).
     logit_bias: tuple[float, ...] = ()
+    #: What the member's val scores chose of it, of `epoch`, `stop`, `rate` and `temperature` (TrainParams.val_chose);
+    #: None in a model.json of before it was said.
+    val_chose: tuple[str, ...] | None = None
     #: What the logits, bias included, are divided by; 1 = not calibrated.
     temperature: float = Field(default=1.0, gt=0)
 

@@ -9,6 +9,7 @@ class WarmStartParams(Section):
     """Another member's weights as the start; none by default."""
 
     #: A member's or a checkpoint's folder (relative to the repository), or `runs:/<id>[/path]` of MLflow; "" = none.
+    #: It must not have learnt from what is held out now (see pipeline.training.warm_start).
     uri: str = ""
     #: sha256 of its weights.safetensors: what training starts from is pinned, wherever it lies. Members that each
     #: start from a member of their own name them all by the digest of these digests, which the error tells.

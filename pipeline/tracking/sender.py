@@ -31,6 +31,8 @@ LIMIT_S = 120.0
 
 _POLL_S = 0.5
 _RETRY_S = 10.0
+#: The longest a journal that was refused is left alone while its training goes on.
+_RETRY_MOST_S = 600.0
 _LAST_ATTEMPTS = 2
 
 
@@ -116,15 +118,32 @@ def finish(process: "subprocess.Popen[bytes]", folder: Path, paths: Paths, key: 
                 process.wait()
                 if folder.exists():
                     _note(folder, problem=f"no answer in {now - progress:.0f} s")
-    kept = [path for path in (folder, *members(folder.parent, key)) if path.exists()]
+    return _left(folder, paths, key, f"its sender ended with status {process.returncode}, see sender.log", store.shown)
+
+
+def _left(folder: Path, paths: Paths, key: str, ended: str, server: str) -> str:
+    """What a finished stage says of journals that are still there: its own, and older ones of the same training."""
+    others = members(folder.parent, key)
+    training = _stage_of(folder) == "train"
+    own = [path for path in (folder, *(others if training else ())) if path.exists()]
+    kept = own or others
     if not kept:
         return ""
-    ended = f"its sender ended with status {process.returncode}, see sender.log"
     reason = next((mark.problem for mark in map(Bookmark.load, kept) if mark.problem), ended)
     shown = [str(p.relative_to(paths.repository) if p.is_relative_to(paths.repository) else p) for p in kept]
     more = f" and {len(shown) - 1} beside it" if len(shown) > 1 else ""
-    return (f"tracking: MLflow at {store.shown} did not take this run ({reason}); nothing is lost: "
-            f"it lies in {shown[0]}{more}, and `kumulus sync` sends it later")
+    if not own:
+        return (f"tracking: MLflow at {server} has this run, but not yet all of its training ({reason}): "
+                f"{shown[0]}{more} waits for `kumulus sync`")
+    what = "this run" if folder in own else "all of this training"
+    older = f" (and {len(others)} older of its training)" if others and not training else ""
+    return (f"tracking: MLflow at {server} did not take {what} ({reason}); nothing is lost: "
+            f"it lies in {shown[0]}{more}, and `kumulus sync` sends it later{older}")
+
+
+def _stage_of(folder: Path) -> str:
+    """The stage in a journal's name, which outlives the journal."""
+    return folder.name.rpartition("-")[0].rpartition("-")[2]
 
 
 def follow(folder: Path, paths: Paths) -> bool:
@@ -135,6 +154,7 @@ def follow(folder: Path, paths: Paths) -> bool:
     courier: Courier | None = None
     store = locate(paths)
     failures = 0
+    waiting = _Waiting()
     while folder.exists():
         over = is_over(folder) or not writer_lives(folder)
         pause = _POLL_S
@@ -148,7 +168,7 @@ def follow(folder: Path, paths: Paths) -> bool:
                     _note(folder, step="connects")
                     courier = Courier(store)
                     _note(folder, step="connected")
-                if _deliver_with_others(courier, folder, paths.journal):
+                if _deliver_with_others(courier, folder, paths.journal, waiting, over):
                     return True
             failures = 0
         except (UnreachableError, RefusedError, IntegrityError, Timeout) as error:
@@ -161,7 +181,34 @@ def follow(folder: Path, paths: Paths) -> bool:
     return True
 
 
-def _deliver_with_others(courier: Courier, folder: Path, root: Path) -> bool:
+class _Waiting:
+    """Other journals that MLflow has refused: each is left alone for a while, twice as long after each time."""
+
+    def __init__(self) -> None:
+        self._pauses: dict[Path, float] = {}
+        self._until: dict[Path, float] = {}
+
+    def deliver(self, courier: Courier, folder: Path, last: bool) -> None:
+        """Deliver a journal unless it is left alone; what refuses it is noted beside it, and kept from nobody else.
+
+        Args:
+            courier: who delivers.
+            folder: the journal.
+            last: whether there is no later time, so that it is tried in any case.
+        """
+        if not last and time.monotonic() < self._until.get(folder, 0.0):
+            return
+        try:
+            courier.deliver(folder)
+        except (RefusedError, IntegrityError) as error:  # it stays, and `kumulus sync` says why
+            _note(folder, problem=str(error))
+            self._pauses[folder] = min(2 * self._pauses.get(folder, _RETRY_S / 2), _RETRY_MOST_S)
+            self._until[folder] = time.monotonic() + self._pauses[folder]
+        else:
+            self._pauses.pop(folder, None)
+
+
+def _deliver_with_others(courier: Courier, folder: Path, root: Path, waiting: _Waiting, last: bool) -> bool:
     """Deliver what is over of the same training first (a child looks for its parent), then members, then this one."""
     first = begin(folder)
     key = first.fields["key"]
@@ -169,15 +216,11 @@ def _deliver_with_others(courier: Courier, folder: Path, root: Path) -> bool:
         head = begin(older)
         if older != folder and head.fields["key"] == key and head.t <= first.t and (
                 is_over(older) or not writer_lives(older)):
-            with contextlib.suppress(RefusedError, IntegrityError):  # it stays, and `kumulus sync` says why
-                courier.deliver(older)
+            waiting.deliver(courier, older, last)
     if first.fields["stage"] == "train":
         courier.open(folder)
         for member in members(root, key):
-            try:
-                courier.deliver(member)
-            except (RefusedError, IntegrityError) as error:
-                _note(member, problem=str(error))
+            waiting.deliver(courier, member, last)
     return courier.deliver(folder)
 
 

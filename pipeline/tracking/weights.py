@@ -3,6 +3,7 @@
 What is fetched decides nothing by itself: the caller compares it with a digest that params.yaml pins.
 """
 
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -33,7 +34,8 @@ def fetch(uri: str, folder: Path, paths: Paths) -> None:
         paths: of the repository, whose MLflow is asked.
 
     Raises:
-        ModelError: MLflow does not answer, or holds no such weights.
+        ModelError: MLflow does not answer, or holds no such weights; the training is not finished there, or a member of
+            it is missing.
     """
     store = locate(paths)
     try:
@@ -42,7 +44,7 @@ def fetch(uri: str, folder: Path, paths: Paths) -> None:
         with session(store), tempfile.TemporaryDirectory() as scratch, staged_folder(folder) as staged:
             run, where = _run(found, uri)
             members = _members(found, run, where)
-            for number, (run_id, path) in enumerate(members):
+            for number, (run_id, path) in members.items():
                 for name in _FILES:
                     target = staged / "members" / str(number) / name
                     target.parent.mkdir(parents=True, exist_ok=True)
@@ -75,16 +77,47 @@ def _training(mlflow_client: "MlflowClient", key: str, uri: str) -> Any:
     raise RefusedError(f"the run of the training it was exported from (key {key[:8] or 'unknown'}) is not there")
 
 
-def _members(mlflow_client: "MlflowClient", run: Any, path: str) -> list[tuple[str, str]]:
-    """Run id and folder of every member's files, by number: of this run itself, or of its members' runs."""
+def _members(mlflow_client: "MlflowClient", run: Any, path: str) -> dict[int, tuple[str, str]]:
+    """Run id and folder of every member's files, by number: of this run itself, or of its members' runs.
+
+    A place of the user's own is number 0.
+
+    Raises:
+        RefusedError: the run keeps no weights, is not finished, or a member of it is not there.
+    """
     run_id, tags = run.info.run_id, run.data.tags
-    if path or tags.get(STAGE) == "member":
-        return [(run_id, path or _FOLDER)]
-    if tags.get(STAGE) != "train":
+    if path:
+        return {0: (run_id, path)}
+    if tags.get(STAGE) not in ("train", "member"):
         raise RefusedError(f"it is a run of stage {tags.get(STAGE, 'unknown')}, which keeps no weights")
-    children = _search(mlflow_client, {RUN_KEY: tags[RUN_KEY], STAGE: "member"})
-    children.sort(key=lambda child: int(child.data.tags[MEMBER]))
-    return [(child.info.run_id, _FOLDER) for child in children] or [(run_id, _FOLDER)]
+    _refuse_unfinished(run, "it")
+    if tags[STAGE] == "member":
+        return {int(tags[MEMBER]): (run_id, _FOLDER)}
+    found: dict[int, tuple[str, str]] = {}
+    for child in _search(mlflow_client, {RUN_KEY: tags[RUN_KEY], STAGE: "member"}):  # newest first
+        number = int(child.data.tags[MEMBER])
+        if number not in found:
+            _refuse_unfinished(child, f"its member {number}")
+            found[number] = child.info.run_id, _FOLDER
+    count = max(_planned(run), *(number + 1 for number in found), 1)
+    if count == 1 and not found:
+        return {0: (run_id, _FOLDER)}
+    if missing := [number for number in range(count) if number not in found]:
+        raise RefusedError(f"it must have a run for each of its {count} members: those of {missing} are not there "
+                           "(`kumulus sync` sends what has not come)")
+    return found
+
+
+def _planned(run: Any) -> int:
+    """How many members a training's run says it has; 0 where it says nothing."""
+    params = run.data.params
+    return int(params.get("train.folds", 0)) * max(1, len(json.loads(params.get("train.seeds", "[]"))))
+
+
+def _refuse_unfinished(run: Any, subject: str) -> None:
+    if run.info.status != "FINISHED":
+        raise RefusedError(f"{subject} must be FINISHED, so that its weights are whole and final: it is "
+                           f"{run.info.status}")
 
 
 def _search(mlflow_client: "MlflowClient", tags: dict[str, str]) -> list[Any]:

@@ -10,8 +10,8 @@ import json
 import shutil
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -25,17 +25,19 @@ from pipeline.networks.segmenter import Segmenter
 from pipeline.networks.spec import ModelSpec
 from pipeline.params.task import Task
 from pipeline.params.train import TrainParams
+from pipeline.patches.ground import class_counts, open_ground
 from pipeline.paths import staged_folder, write_json
 from pipeline.scenes.store import SceneStore
 from pipeline.seeding import seed_everything
 from pipeline.splits.split import Split
 from pipeline.training import engine
+from pipeline.training.matching import matched
 from pipeline.training.overview import overview
 from pipeline.training.plan import Member
-from pipeline.training.prepare import Prepared, prepare
+from pipeline.training.prepare import prepare
 from pipeline.training.ranks import Ranks
 from pipeline.training.resume import ResumeStore
-from pipeline.training.warm_start import Start, matched
+from pipeline.training.warm_start import Start
 from pipeline.types import RunLog, SilentLog
 
 _SUMMARY = "summary.json"
@@ -54,6 +56,11 @@ class Ground:
 
 class MemberJudge(Protocol):
     """Scores a member's network on its val part, and finishes it."""
+
+    @property
+    def largest_NHW(self) -> tuple[int, int, int] | None:
+        """Windows, rows and columns of the largest batch in which val is scored; None where nothing is."""
+        ...
 
     def __call__(self, segmenter: Segmenter) -> Mapping[str, float]:
         """Val scores of the network in its present state; NaN where undefined."""
@@ -93,11 +100,12 @@ def train_members(fabric: Fabric, ranks: Ranks, ground: Ground, params: TrainPar
 
     Raises:
         SplitError: a member's train part holds nothing of a class that the split supports.
-        ModelError: a val part cannot be scored, a start does not fit the network, or a training fails.
+        ModelError: a val part cannot be scored or calibrated on, a start does not fit the network, or a training fails.
     """
     _warn_of_thin_folds(ground.split, members)
+    grounds = kept.folder / "grounds"
     for fold in sorted({member.fold for member in members}):
-        judge.check(replace(ground.split, val_fold=fold))
+        ranks.of_first(partial(_check_fold, ground, fold, grounds, judge))
     summaries = []
     for member in members:
         done = kept.folder / "members" / str(member.number)
@@ -108,24 +116,19 @@ def train_members(fabric: Fabric, ranks: Ranks, ground: Ground, params: TrainPar
             _tell(ranks, members, member, "trains")
             start = starts[member.number] if starts else None
             job = _Job(fabric, ranks, ground, params, member, state, start, judge)
-            with ExitStack() as stack:
-                folder: Path | None = None
-                log: RunLog = SilentLog()
-                if ranks.first:  # the run ends before the folder is there: a kill in between opens it once more
-                    folder = stack.enter_context(staged_folder(done))
-                    log = stack.enter_context(log_of(member))
-                if len(members) > 1:
-                    log.params({"member": member.number, "seed": member.seed, "val_fold": member.fold})
-                _train_member(job, kept.folder / "grounds", log, folder)
-        if ranks.first:
-            shutil.rmtree(state.folder, ignore_errors=True)
-        summaries.append(ranks.of_first(partial(_read_summary, done)))
+            # The run ends before the folder is there: a kill in between opens it once more.
+            with ranks.on_first(partial(staged_folder, done)) as folder, \
+                    ranks.on_first(partial(_opened, log_of, member, len(members))) as log:
+                _train_member(job, grounds, log or SilentLog(), folder)
+        summaries.append(ranks.of_first(partial(_closed, done, state)))
     return overview(summaries)
 
 
-def collect(kept: ResumeStore, checkpoint: Path) -> None:
-    """Copy the finished members into a checkpoint's folder, without what only this module reads."""
-    shutil.copytree(kept.folder / "members", checkpoint / "members", ignore=shutil.ignore_patterns(".*", _SUMMARY))
+def collect(kept: ResumeStore, found: Mapping[str, Any], checkpoint: Path, report: Path) -> None:
+    """Write a checkpoint of the finished members, without what only this module reads, and what they have reached."""
+    with staged_folder(checkpoint) as folder, staged_folder(report) as told:
+        shutil.copytree(kept.folder / "members", folder / "members", ignore=shutil.ignore_patterns(".*", _SUMMARY))
+        write_json(told / "metrics.json", found)
 
 
 @dataclass(frozen=True)
@@ -146,17 +149,18 @@ def _train_member(job: _Job, grounds: Path, log: RunLog, folder: Path | None) ->
     """Train a member and write it into `folder`, which only the main process has."""
     member, ground, start = job.member, job.ground, job.start
     seed_everything(member.seed)
-    with_val_fold = partial(ground.split.with_val_fold, member.fold, grounds)
-    job.ranks.of_first(with_val_fold)  # the others find its files then
-    split = with_val_fold()
+    split = ground.split.with_val_fold(member.fold, grounds)  # whose files are there since it was checked
     ready = prepare(ground.store, split, ground.task, job.params, member.seed)
-    _refuse_absent_classes(split, ready, member)
-    spec = ready.spec.model_copy(update={"warm_start": start.sha256 if start else ""})
+    spec = ready.spec
+    if start:
+        spec = spec.model_copy(update={"warm_start": start.sha256, "ancestry": start.ancestry})
     judge = job.judge.of(split, spec)
     weights = matched(start, spec, member.seed) if start else None
     trained = engine.train_network(job.fabric, spec, ready.source, ready.class_weights_K, job.params, judge, job.state,
-                                   log, weights)
-    if folder:
+                                   log, weights, judge.largest_NHW)
+
+    def finish() -> None:
+        assert folder is not None  # on the main process, which alone comes here
         report = judge.finish(trained.segmenter)
         save_member(folder, trained.segmenter, engine.history_csv(trained.history))
         for file in sorted(folder.iterdir()):
@@ -165,8 +169,21 @@ def _train_member(job: _Job, grounds: Path, log: RunLog, folder: Path | None) ->
                                        **engine.summary(trained), "train_pixels": ready.counts,
                                        "sampling": ready.sampling, **report})
 
+    job.ranks.of_first(finish)
 
-def _read_summary(folder: Path) -> dict[str, Any]:
+
+@contextmanager
+def _opened(log_of: LogOf, member: Member, members: int) -> Iterator[RunLog]:
+    """The member's log, which is told of the member if there are several."""
+    with log_of(member) as log:
+        if members > 1:
+            log.params({"member": member.number, "seed": member.seed, "val_fold": member.fold})
+        yield log
+
+
+def _closed(folder: Path, state: ResumeStore) -> dict[str, Any]:
+    """The summary of a finished member, whose resume state goes."""
+    shutil.rmtree(state.folder, ignore_errors=True)
     summary: dict[str, Any] = json.loads((folder / _SUMMARY).read_text(encoding="utf-8"))
     return summary
 
@@ -192,9 +209,13 @@ def _warn_of_thin_folds(split: Split, members: Sequence[Member]) -> None:
                       "spatial_split.support_in: all_folds", stacklevel=3)
 
 
-def _refuse_absent_classes(split: Split, ready: Prepared, member: Member) -> None:
-    absent = [name for name, pixels in ready.counts.items() if not pixels and name not in split.unsupported]
+def _check_fold(ground: Ground, fold: int, grounds: Path, judge: Judge) -> None:
+    """Raise where a member that holds out this fold could not be trained or judged."""
+    split = ground.split.with_val_fold(fold, grounds)
+    judge.check(split)
+    counts_K = class_counts(open_ground(ground.store, split), len(split.classes))
+    absent = [name for name, pixels in zip(split.classes, counts_K, strict=True)
+              if not pixels and name not in split.unsupported]
     if absent:
-        raise SplitError("every class must have labelled train pixels in every member: member "
-                         f"{member.number}, which holds out fold {member.fold}, has none of {absent}; set "
-                         "spatial_split.support_in: all_folds, or train.folds: 1")
+        raise SplitError(f"every class must have labelled train pixels in every member: with fold {fold} held out "
+                         f"there are none of {absent}; set spatial_split.support_in: all_folds, or train.folds: 1")

@@ -17,11 +17,14 @@ from ruamel.yaml import YAML
 from pipeline.digests import file_sha256, folder_digests
 from pipeline.errors import ModelError, SplitError
 from pipeline.geo import raster_io
+from pipeline.inference import judge
 from pipeline.networks.members import load_member, member_folders
 from pipeline.params.load import Params
 from pipeline.paths import Paths
 from pipeline.tracking.sender import sync
 from pipeline.tracking.store import client, locate
+from pipeline.training import members, resume
+from pipeline.training.ranks import Ranks
 from pipeline.types import TEST_FOLD, RunLog, SilentLog
 from stages.train import run
 from tests.unit.conftest import CLASSES, TinyData, tiny_data  # noqa: F401
@@ -37,7 +40,8 @@ def _as_before() -> Iterator[None]:
 
 
 def settings(**train: Any) -> Params:
-    return Params({"seed": 5, "task": {
+    folds = max(2, train.get("folds", 3))  # params.yaml may have been edited since the split was made
+    return Params({"seed": 5, "spatial_split": {"folds": folds}, "task": {
         "bands": ["blue", "green", "red", "nir"], "background": "background",
         "classes": [{"name": name, "color": "#102030"} for name in CLASSES]}, "train": {**SMALL, **train}})
 
@@ -118,7 +122,7 @@ def test_killed_and_run_again_the_members_have_the_same_bytes(project: Callable[
     assert folder_digests(cut.checkpoint) == folder_digests(whole.checkpoint)
     members = [values["member"] for kind, values, _ in notes.told if kind == "params" and "member" in values]
     assert members == [1, 2]
-    assert [step for kind, _, step in notes.told if kind == "metrics"][:3] == [2, 1, 2]  # epoch 1 was there already
+    assert [step for kind, _, step in notes.told if kind == "metrics"][:2] == [1, 2]  # what is saved is not told again
     assert not any(path.is_dir() for path in cut.resume.iterdir())
 
     specs = [load_member(folder).spec for folder in member_folders(whole.checkpoint)]
@@ -187,6 +191,27 @@ def test_what_no_member_could_be_trained_by_is_refused_at_once(
     raster_io.write(paths.scenes / "one/labels.tif", labels, grid, ["class"])
     with pytest.raises(error, match=message):
         train(paths, notes, **change)
+    assert not [kind for kind, _, _ in notes.told if kind == "metrics"]
+
+
+@pytest.mark.parametrize(("elsewhere", "change", "error", "message"), [
+    ((0, 0, 1), {}, SplitError, r"labelled train pixels .* with fold 2 held out there are none of \['water'\]"),
+    ((0, 1, 2), {"calibration": {"temperature": True}, "select": "last"}, ModelError,
+     "train.calibration.temperature must have labelled val pixels to be fitted on: fold 2 has none"),
+])
+def test_a_later_fold_that_cannot_be_trained_or_judged_is_refused_before_the_first_trains(
+    project: Callable[..., Paths], elsewhere: tuple[int, int, int], change: dict[str, Any], error: type[Exception],
+    message: str
+) -> None:
+    """Water only in fold 2; or, with all classes elsewhere, no label in it."""
+    paths, notes = project(), Notes()
+    file = paths.scenes / "one/labels.tif"
+    labels, folds = raster_io.read(file), raster_io.read(paths.splits / "one/fold.tif")
+    lut = np.append(elsewhere, np.full(253, 255)).astype(np.uint8)
+    labels = np.where(folds == 2, labels if elsewhere[2] == 1 else np.uint8(255), lut[labels])
+    raster_io.write(file, labels, raster_io.describe(file).grid, ["class"])
+    with pytest.raises(error, match=message):
+        train(paths, notes, folds=3, **change)
     assert not [kind for kind, _, _ in notes.told if kind == "metrics"]
 
 
@@ -269,3 +294,32 @@ def test_two_processes_walk_through_the_members_together(project: Callable[..., 
     found = json.loads((paths.report("train") / "metrics.json").read_text())
     assert [member["epochs"] for member in found["members"]] == [1, 1, 1]
     assert len(list(paths.journal.glob("*-member-*"))) == 3  # of one rank only
+
+
+def test_what_the_main_process_does_alone_is_done_where_the_others_hear_of_its_failing(
+        project: Callable[..., Paths], monkeypatch: pytest.MonkeyPatch) -> None:
+    depth, seen, of_first = [0], dict[str, set[bool]](), Ranks.of_first
+
+    def deeper(ranks: Ranks, compute: Callable[[], Any]) -> Any:
+        depth[0] += 1
+        try:
+            return of_first(ranks, compute)
+        finally:
+            depth[0] -= 1
+
+    def watch(owner: Any, name: str) -> None:
+        whole = getattr(owner, name)
+
+        def watched(*args: Any) -> Any:
+            seen.setdefault(name, set()).add(depth[0] > 0)
+            return whole(*args)
+
+        monkeypatch.setattr(owner, name, watched)
+
+    monkeypatch.setattr(Ranks, "of_first", deeper)
+    for owner, name in ((members, "staged_folder"), (members, "save_member"), (members, "collect"), (Notes, "artifact"),
+                        (judge.MemberJudge, "finish"), (resume, "open_resume")):
+        watch(owner, name)
+    train(project(), Notes(), epochs=1)
+    assert seen == {name: {True} for name in ("staged_folder", "save_member", "collect", "artifact", "finish",
+                                              "open_resume")}

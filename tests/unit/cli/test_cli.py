@@ -46,7 +46,7 @@ def test_recipes_are_listed_and_used(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("words", "message"), [
-    (["recipe", "use", "glacial"], "kumulus: recipe must be one of ['landcover', 'settlement']: got 'glacial'"),
+    (["recipe", "use", "glacial"], "kumulus: recipe must be one of ['glacier', 'glacier-pretrain', 'landcover', "),
     (["check-training"], "kumulus: scene store data/scenes must hold manifest.json: not found; run `dvc repro"),
     (["lr-find"], "kumulus: scene store data/scenes must hold manifest.json: not found; run `dvc repro"),
     (["predict", "x.tif"], "kumulus: model models/export must be an .onnx file"),

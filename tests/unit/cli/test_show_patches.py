@@ -1,5 +1,6 @@
 """`kumulus show-patches` draws what a training with these params would see, and says what it drew."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -46,3 +47,20 @@ def test_patches_are_drawn_and_counted(folder: Path) -> None:
     assert (folder / "again.png").read_bytes() == first
     show("--count", "5", "--epoch", "1", "--out", "other.png")
     assert (folder / "other.png").read_bytes() != first
+
+
+def test_it_is_the_first_member_whose_patches_are_drawn(folder: Path) -> None:
+    """With folds that is the one of the first seed and fold 0, whatever the project's seed and the certificate say."""
+    file, certificate = folder / "params.yaml", folder / "data/splits/certificate.json"
+    plain = YAML(typ="safe", pure=True).load(file)
+    plain["spatial_split"]["folds"] = 3
+
+    def shown(val_fold: int, out: str, seed: int, **train: Any) -> bytes:
+        certificate.write_text(json.dumps({**json.loads(certificate.read_text()), "val_fold": val_fold}))
+        with file.open("w", encoding="utf-8") as text:
+            YAML().dump({**plain, "seed": seed, "train": {**plain["train"], **train}}, text)
+        show("--count", "3", "--out", out)
+        return (folder / out).read_bytes()
+
+    assert shown(0, "alone.png", 7) == shown(1, "first.png", 3, folds=3, seeds=[7, 8])
+    assert shown(0, "other.png", 3) != shown(0, "alone.png", 7)

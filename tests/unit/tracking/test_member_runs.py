@@ -245,8 +245,8 @@ def test_weights_of_several_members_come_from_their_own_runs(paths: Paths, runs:
     fetched = [(tmp_path / f"all/members/{n}/weights.safetensors").read_text() for n in (0, 1)]
     assert fetched == ["weights 0", "weights 1"]
     fetch(f"runs:/{ids['1']}", tmp_path / "one", paths)
-    assert (tmp_path / "one/members/0/weights.safetensors").read_text() == "weights 1"
-    assert not (tmp_path / "one/members/1").exists()
+    assert (tmp_path / "one/members/1/weights.safetensors").read_text() == "weights 1"  # under its own number
+    assert not (tmp_path / "one/members/0").exists()
 
 
 def test_weights_from_a_dead_server_are_an_error(

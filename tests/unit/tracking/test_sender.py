@@ -1,6 +1,10 @@
 """The sender's own loop, in this process: what it waits for and what it gives up."""
 
+import re
+import subprocess
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +14,7 @@ from pipeline.tracking import sender
 from pipeline.tracking.delivery import Bookmark, delivery_lock
 from pipeline.tracking.journal import Journal, journals
 from pipeline.tracking.sender import follow, sync
-from pipeline.tracking.store import Store, UnreachableError
+from pipeline.tracking.store import RefusedError, Store, UnreachableError
 
 Runs = Callable[[], list[Any]]
 
@@ -85,3 +89,60 @@ def test_nothing_to_sync_is_no_work(paths: Paths, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(sender, "probe", unexpected)
     assert sync(paths) == []
+
+
+class Refusing:
+    """A courier whose MLflow takes nothing."""
+
+    def __init__(self) -> None:
+        self.asked: list[Path] = []
+
+    def open(self, folder: Path) -> None:
+        """The run is there."""
+
+    def deliver(self, folder: Path) -> bool:
+        self.asked.append(folder)
+        if "member" in folder.name:
+            raise RefusedError("a metric is not as it should be")
+        return False
+
+
+def test_what_mlflow_refuses_is_left_alone_twice_as_long_each_time(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sender, "_RETRY_S", 10.0)
+    monkeypatch.setattr(sender, "_RETRY_MOST_S", 30.0)
+    clock = [1000.0]
+    monkeypatch.setattr(sender, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    training, member = (Journal.create(paths.journal, "key", stage, stage, {}) for stage in ("train", "member"))
+    courier: Any = Refusing()
+    waiting = sender._Waiting()
+    tried = []
+    for second in range(100):
+        before = courier.asked.count(member.folder)
+        clock[0] = 1000.0 + second
+        sender._deliver_with_others(courier, training.folder, paths.journal, waiting, last=False)
+        if courier.asked.count(member.folder) > before:
+            tried.append(second)
+    assert tried == [0, 10, 30, 60, 90]
+    assert courier.asked.count(training.folder) == 100
+    assert Bookmark.load(member.folder).problem == "a metric is not as it should be"
+    sender._deliver_with_others(courier, training.folder, paths.journal, waiting, last=True)
+    assert courier.asked.count(member.folder) == 6  # there is no later time
+
+
+def test_a_stage_is_judged_by_its_own_journal(paths: Paths) -> None:
+    def said(stage: str) -> str:
+        journal = paths.journal / f"key-{stage}-1"
+        return sender.finish(subprocess.Popen(["true"]), journal, paths, "key")
+
+    assert said("evaluate") == said("train") == ""
+    member = Journal.create(paths.journal, "key", "member", "member", {})
+    sender._note(member.folder, problem="odd metric")
+    assert re.fullmatch(r"tracking: MLflow at \S+ has this run, but not yet all of its training \(odd metric\): "
+                        r"\S+/key-member-1 waits for `kumulus sync`", said("evaluate"))
+    assert "did not take all of this training (odd metric)" in said("train")
+    evaluated = Journal.create(paths.journal, "key", "evaluate", "evaluate", {})
+    sender._note(evaluated.folder, problem="no answer")
+    assert re.search(r"did not take this run \(no answer\); nothing is lost: it lies in \S+/key-evaluate-1, and "
+                     r"`kumulus sync` sends it later \(and 1 older of its training\)$", said("evaluate"))
