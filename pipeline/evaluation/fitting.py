@@ -52,7 +52,7 @@ class Fitted:
 
 
 def fitted(params: BaselineParams, task: Task, store: SceneStore, split: Split, seed: int, part: ScoredPart,
-           folds: Sequence[int]) -> Fitted:
+           folds: Sequence[int], scratch: Path) -> Fitted:
     """The baselines that params.yaml asks for.
 
     Args:
@@ -63,13 +63,18 @@ def fitted(params: BaselineParams, task: Task, store: SceneStore, split: Split, 
         seed: the project's.
         part: what will be scored.
         folds: what the members held out, each once; () = the certificate's val fold.
+        scratch: folder for what other folds may train on, some bytes a pixel and fold, until the baselines are fitted.
 
     Raises:
         SplitError: train ground has no labelled pixel.
         LabelError: boosting has fewer than two classes to learn.
     """
-    with TemporaryDirectory(prefix="kumulus-grounds-") as folder:
-        splits = {fold: split.with_val_fold(fold, Path(folder)) for fold in folds or (split.val_fold,)}
+    learns = params.majority or params.boosting or params.boosting_focal
+    if not learns or set(folds) <= {split.val_fold}:
+        return Fitted({split.val_fold: build(params, task, store, split, seed)})
+    scratch.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix="grounds-", dir=scratch) as folder:
+        splits = {fold: split.with_val_fold(fold, Path(folder)) for fold in folds}
         if part == "test" and len(splits) > 1:
             splits = {split.val_fold: _any_trains(list(splits.values()), store, Path(folder) / "any")}
         return Fitted({fold: build(params, task, store, own, seed) for fold, own in splits.items()})

@@ -34,11 +34,12 @@ _SEED = "network_seed"
 
 @dataclass(frozen=True)
 class MemberFacts:
-    """A member's number (its folder), the seed of its draws, and the fold it held out."""
+    """A member's number (its folder), the seed of its draws, the fold it held out, and what that fold chose of it."""
 
     number: int
     seed: int
     fold: int
+    val_chose: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -109,7 +110,7 @@ def lineup(paths: Paths, split: Split, task: Task, part: ScoredPart, seed: int, 
     _check_classes(network.classes, split)
     specs = {number: member.spec for number, member in loaded.items()}
     members = tuple(MemberFacts(number, spec.seed if spec.seed >= 0 else seed,
-                                spec.val_fold if spec.val_fold >= 0 else split.val_fold)
+                                spec.val_fold if spec.val_fold >= 0 else split.val_fold, spec.val_chose)
                     for number, spec in specs.items())
     folds = tuple(sorted({member.fold for member in members}))
     if part == "val" and len(folds) > 1:

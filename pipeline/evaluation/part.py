@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from pipeline.errors import SealError, SplitError
+from pipeline.evaluation.choice import together
 from pipeline.evaluation.fitting import fitted
 from pipeline.evaluation.lineup import lineup
 from pipeline.evaluation.permit import Permit
@@ -67,7 +68,7 @@ def score_part(params: Params, paths: Paths, part: ScoredPart, predictor: Predic
     store, split = SceneStore.open(paths.scenes), Split.open(paths.splits)
     shown = lineup(paths, split, task, part, params.seed, evaluate.tta == "d4", predictor)
     held_out = sorted({member.fold for member in shown.members})
-    baselines = fitted(evaluate.baselines, task, store, split, params.seed, part, held_out)
+    baselines = fitted(evaluate.baselines, task, store, split, params.seed, part, held_out, paths.scratch)
     ids = {name: int(split.lut[store.classes.index(name)]) for name in evaluate.object_classes}
     grounds = _grounds(store, split, part, shown.folds)
     headline = headline_of(grounds)
@@ -83,10 +84,16 @@ def score_part(params: Params, paths: Paths, part: ScoredPart, predictor: Predic
     zones = {k: v for scene in store for k, v in scene.strata.items()}
     summary = summarise(tally, part, evaluate.bootstrap, params.seed, zones, shown.members, shown.out_of_fold)
     metrics = {"part": part, "classes": list(split.classes), "unsupported": list(split.unsupported),
-               "headline": headline, **summary}
+               "too_thin": _too_thin(split, shown.folds), "headline": headline,
+               **({"val_chose": together(m.val_chose for m in shown.members)} if part == "val" else {}), **summary}
     by_name = {c.name: c.color for c in task.classes}
     return PartScores(part, split.classes, tuple(by_name[name] for name in split.classes), headline, metrics,
                       tally.table(part), tuple(views))
+
+
+def _too_thin(split: Split, folds: tuple[int, ...]) -> dict[str, list[str]]:
+    """Fold -> classes of which it holds too little to be a val part, of folds scored beside the certificate's."""
+    return {str(fold): list(split.too_little[fold]) for fold in folds if split.too_little.get(fold)}
 
 
 def _kept(bands: Iterator[tuple[Window, dict[Method, UInt8Array]]],

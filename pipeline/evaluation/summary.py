@@ -8,7 +8,10 @@ scored on the same pixels are methods too (network_member_<number>); see `pipeli
 concerns single members, seeds and folds (keys `members`, `out_of_fold`, `spread`).
 `unscored` lists truths of which nothing is known in the part. objects.<class>.<method> counts whole objects: found ones
 and false ones; `precision` is the share of the predicted ones that are not false, and `f1` the harmonic mean of it and
-found_share.
+found_share. Their intervals, and that of the number of false ones, are under `intervals`, paired differences under
+difference_to_<baseline> of the network (`pipeline.evaluation.object_scores`). `val_chose` says in what the part that is
+scored helped to choose the network (`pipeline.evaluation.choice`), `too_thin` which classes a scored fold that the
+certificate does not vouch for holds too little of.
 zones.<method>.<zone>.<class> is the share of the zone's pixels that the method calls by that class. A score that is
 0/0 is null (pipeline.metrics.scores).
 """
@@ -19,8 +22,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from pipeline.evaluation.choice import brief
 from pipeline.evaluation.lineup import MemberFacts
 from pipeline.evaluation.members import member_scores
+from pipeline.evaluation.object_scores import object_scores
 from pipeline.evaluation.tally import MEMBER, NETWORK, TTA, Method, Tally
 from pipeline.metrics.bootstrap import (
     Estimate,
@@ -29,9 +34,7 @@ from pipeline.metrics.bootstrap import (
     differences,
     estimates,
     sample_scores,
-    share,
 )
-from pipeline.metrics.objects import ObjectMatch
 from pipeline.metrics.scores import nested
 from pipeline.params.evaluate import BootstrapParams
 from pipeline.seeding import generator
@@ -73,7 +76,7 @@ def summarise(tally: Tally, part: str, params: BootstrapParams, seed: int, zones
         result["truths"][truth] |= {"pixels": pixels, "blocks": len(blocks), "places": len(places)}
     for name in tally.matches:
         matches = _on_all_pixels(tally.matches[name], out_of_fold)
-        result["objects"][name] = _objects(tally, matches, name, part, params, seed)
+        result["objects"][name] = object_scores(tally, matches, name, part, params, seed)
     for method, by_block in _on_all_pixels(tally.zones, out_of_fold).items():
         counts = tally.places(by_block)
         rng = generator(seed, "bootstrap", part, "zones")
@@ -121,42 +124,6 @@ def _differences(sampled: Mapping[Method, Sampled], resamples: Resamples) -> dic
     return result
 
 
-def _objects(tally: Tally, matches: Mapping[Method, ObjectMatch], name: str, part: str, params: BootstrapParams,
-             seed: int) -> dict[str, Any]:
-    """Objects found and false by method; intervals resample places with their truth objects, the same for all methods.
-
-    An object that several scenes show (dates, overlaps) lies in one place, so its dates are drawn together.
-    """
-    place_N = tally.place_of(matches[_network(matches)].block_N)
-
-    def interval(hits_N: Any) -> Estimate:
-        rng = generator(seed, "bootstrap", part, "objects", name)
-        return share(hits_N, place_N, params.resamples, params.confidence, rng)
-
-    result: dict[str, Any] = {}
-    for method, match in matches.items():
-        result[_name(method)] = {"truth": len(match.found_N), "found": int(match.found_N.sum()),
-                                 "predicted": match.predicted, "false": match.false,
-                                 "places": len(np.unique(place_N)), "found_share": interval(match.found_N),
-                                 **_object_rates(match)}
-    network = matches[_network(matches)].found_N.astype(np.int64)
-    for method in _baselines(matches):
-        paired = interval(network - matches[method].found_N)
-        result[NETWORK][f"found_share_difference_to_{method[0]}"] = paired
-    return result
-
-
-def _object_rates(match: ObjectMatch) -> dict[str, float]:
-    """Share of the predicted objects that are not false, and F1 with the share of the truth objects found."""
-    found, right = int(match.found_N.sum()), match.predicted - match.false
-    recall = found / len(match.found_N) if len(match.found_N) else math.nan
-    precision = right / match.predicted if match.predicted else math.nan
-    if not match.predicted:  # nothing is found then, so F1 is 0 where there was something to find
-        return {"precision": precision, "f1": 0.0 if len(match.found_N) else math.nan}
-    both = precision + recall
-    return {"precision": precision, "f1": 2 * precision * recall / both if both else both}
-
-
 def _zones(counts: Mapping[int, Any], resamples: Resamples, zones: Mapping[int, str],
            classes: Sequence[str]) -> dict[str, Any]:
     """Share of each named zone that is called each class."""
@@ -191,13 +158,15 @@ def headline_scores(metrics: Mapping[str, Any]) -> dict[str, Any]:
     """The few numbers an experiment is compared by: the network's against the headline truth, without intervals.
 
     `beyond_best_baseline` are the paired differences to the best baseline of each score, `tta_minus_plain` those that
-    test-time augmentation makes, `over_seeds` and `over_folds` mean and standard deviation, where there are several.
+    test-time augmentation makes, `over_seeds` and `over_folds` mean and standard deviation, where there are several;
+    `val_chose` says in what the scored part helped to choose the network.
     """
     truth = metrics["headline"]
     network, tta = metrics["truths"][truth][NETWORK], metrics["truths"][truth].get(TTA)
     beyond = network.get("difference_to_best_baseline", {})
     objects = {name: methods[NETWORK]["found_share"]["value"] for name, methods in metrics["objects"].items()}
     headline = {
+        **({"val_chose": brief(metrics["val_chose"])} if "val_chose" in metrics else {}),
         **{score: network[score]["value"] for score in ("mcc", "kappa", "accuracy", "macro_iou")},
         "iou": {name: estimate["value"] for name, estimate in network["iou"].items()},
         "beyond_best_baseline": {s: beyond[s]["value"] for s in ("mcc", "macro_iou") if s in beyond},

@@ -125,14 +125,16 @@ def _places(result: Result, blocks: Blocks) -> dict[int, Confusion]:
 
 
 def _object_values(metrics: Mapping[str, Any]) -> dict[str, Estimate]:
-    """Scores of whole objects, which are not kept by block; only the share found has an interval."""
+    """Scores of whole objects with evaluate's own intervals; counts by block, which differences need, are not kept."""
     found: dict[str, Estimate] = {}
     for name, methods in metrics["objects"].items():
         counts = methods["network"]
         share = {key: _number(value) for key, value in counts["found_share"].items()}
         found[f"objects.{name}.found_share"] = Estimate(**share)
         for score in ("precision", "f1"):
-            found[f"objects.{name}.{score}"] = Estimate(_number(counts[score]), _NAN, _NAN)
+            limits = counts.get("intervals", {}).get(score, {})
+            found[f"objects.{name}.{score}"] = Estimate(_number(counts[score]), _number(limits.get("low")),
+                                                        _number(limits.get("high")))
     return found
 
 

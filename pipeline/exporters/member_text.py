@@ -52,18 +52,24 @@ def _said(number: int) -> str:
     return str(number) if number >= 0 else "the project's"
 
 
-def confidence(members: Members) -> str:
-    """What the confidence map is worth."""
+def confidence(members: Members, tta: bool = False) -> str:
+    """What the confidence map is worth; `tta`: it is of probabilities averaged over the eight views of a tile."""
     fitted = sum(spec.temperature != 1 for spec in members.values())
     text = "The confidence map is the network's largest class probability in percent. "
     if not fitted:
         return text + "It is not calibrated."
+    views = (
+        " The temperature was fitted without the average over eight flips and turns, which is part of the model; that "
+        "average, too, was not calibrated again."
+        if tta
+        else ""
+    )
     if len(members) == 1:
-        return text + "Its temperature was fitted on val; other ground may call for another."
+        return text + "Its temperature was fitted on val; other ground may call for another." + views
     return text + (
         f"The temperature of {fitted} of {len(members)} members was fitted on what each held out; their average, which "
         "tends to be less sure than each of them, was not calibrated again."
-    )
+    ) + views
 
 
 def spread_section(apart: Mapping[str, Any], scores: Mapping[str, str]) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.evaluation.choice import sentence
 from pipeline.exporters.member_text import confidence, markdown_table, members_section, origin, spread_section
 from pipeline.inference.onnx_predictor import ModelFacts
 from pipeline.networks.spec import ModelSpec
@@ -75,7 +76,7 @@ def card(facts: CardFacts) -> str:
         "## Classes\n\n" + _classes(facts),
         "## Input\n\n" + _input(model),
         "## Data\n\n" + _data(facts.catalog),
-        "## Split\n\n" + _split(facts.certificate),
+        "## Split\n\n" + _split(facts.certificate, _holders(facts)),
         "## Scores\n\n" + _scores(facts.metrics, model.tta == "d4"),
         "## Limits\n\n" + _limits(facts),
         "## Use\n\n" + _use(model),
@@ -158,7 +159,17 @@ def _data(catalog: Mapping[str, Any]) -> str:
     )
 
 
-def _split(certificate: Mapping[str, Any]) -> str:
+def _holders(facts: CardFacts) -> dict[int, list[int]]:
+    """Fold -> the members that held it out, where members held out different folds; else {}."""
+    own = int(facts.certificate["val_fold"])
+    found: dict[int, list[int]] = {}
+    for number, spec in facts.members.items():
+        found.setdefault(spec.val_fold if spec.val_fold >= 0 else own, []).append(number)
+    return dict(sorted(found.items())) if len(found) > 1 or own not in found else {}
+
+
+def _split(certificate: Mapping[str, Any], holders: Mapping[int, Sequence[int]] | None = None) -> str:
+    """The split's own parts, or, for members that held out other folds (fold -> members), its folds."""
     text = (
         f"Randomized blocks of {certificate['block_size_m']:g} m in {certificate['folds']} folds and "
         "a sealed test part"
@@ -170,19 +181,34 @@ def _split(certificate: Mapping[str, Any]) -> str:
         [name, str(part.get("blocks", "")), str(part.get("labelled", ""))]
         for name, part in certificate.get("parts", {}).items()
     ]
-    if rows:
+    if rows and not holders:
         text += "\n\n" + markdown_table(["part", "blocks", "labelled pixels"], rows)
+    if holders:
+        text += " Each fold is the val part of the members that held it out; these trained on the others."
+        by_fold = certificate.get("by_fold", {})
+        rows = [
+            [
+                "test, sealed" if fold == "test" else fold,
+                "all members" if fold == "test" else ", ".join(map(str, holders.get(int(fold), ()))) or "none",
+                str(counts.get("blocks", "")),
+                str(counts.get("labelled", "")),
+                ", ".join(counts.get("too_little_of", ())) or "nothing",
+            ]
+            for fold, counts in by_fold.items()
+        ]
+        header = ["fold", "held out by member", "blocks", "labelled pixels", "too little of"]
+        text += "\n\n" + markdown_table(header, rows)
     return text
 
 
 _ONE_FOLD = (
-    "On the val part, which also chose the checkpoint's epoch where `train.select` is best; 95 % limits "
-    "(or as `evaluate.bootstrap` says) from resampled blocks. The test part is sealed (`kumulus unseal`)."
+    "On the val part. {choice} 95 % limits (or as `evaluate.bootstrap` says) from resampled blocks. The test part is "
+    "sealed (`kumulus unseal`)."
 )
 _OUT_OF_FOLD = (
     "**These scores are out of fold: they are the members', not those of the ensemble in `model.onnx`.** Every block "
-    "outside the test part was predicted by the members that held it out, never by one that trained on it (a fold "
-    "may have chosen its own members' epochs, where `train.select` is best). The ensemble averages all members, so "
+    "outside the test part was predicted by the members that held it out, never by one that trained on it. {choice} "
+    "The ensemble averages all members, so "
     "every such block was known to most of them, and its maps say nothing of its quality there. The ensemble is scored "
     "on the sealed test part alone, when `kumulus unseal` is run; `unseal.log.jsonl` has every look. Baselines are out "
     "of fold too. 95 % limits (or as `evaluate.bootstrap` says) from resampled blocks."
@@ -191,7 +217,11 @@ _OUT_OF_FOLD = (
 
 def _scores(metrics: Mapping[str, Any], tta: bool = False) -> str:
     """Tables of every truth: overall scores of each method, then the model's scores by class."""
-    sections = [_OUT_OF_FOLD if metrics.get("out_of_fold") else _ONE_FOLD]
+    chosen = metrics.get("val_chose")
+    if metrics.get("out_of_fold"):
+        sections = [_OUT_OF_FOLD.format(choice=sentence(chosen, "the fold that a member held out"))]
+    else:
+        sections = [_ONE_FOLD.format(choice=sentence(chosen, "the val part"))]
     model = "its members, out of fold" if metrics.get("out_of_fold") else "this model"
     shown, other = ("network_tta", "network") if tta else ("network", "network_tta")
     names = {shown: model, other: f"{model}, {'without' if tta else 'with'} flips and turns", **_METHODS}
@@ -250,11 +280,13 @@ def _limits(facts: CardFacts) -> str:
         "Made for ground like that of the training scenes: another region, season, sensor or atmospheric "
         "correction needs its own check against truth.",
         "`kumulus predict` refuses scenes of other bands, units or pixel sizes; onnxruntime does not.",
-        confidence(facts.members),
+        confidence(facts.members, facts.model.tta == "d4"),
         f"Probabilities in onnxruntime differ from the network's by at most {facts.parity:.1e} (measured).",
     ]
     if unsupported := facts.certificate.get("unsupported"):
         lines.append(f"Too rare to be supported in every part of the split: {', '.join(unsupported)}.")
+    for fold, names in facts.metrics.get("too_thin", {}).items():
+        lines.append(f"Fold {fold}, which is scored, holds too little of {', '.join(names)} to score them there.")
     if merged := facts.certificate.get("merged"):
         pairs = merged.items() if isinstance(merged, Mapping) else ()
         lines += [f"{rare} was too rare and is part of {other}." for rare, other in sorted(pairs)]

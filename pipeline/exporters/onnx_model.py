@@ -16,9 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.errors import IntegrityError, ModelError
+from pipeline.inference.network import NetworkPredictor
 from pipeline.inference.onnx_predictor import INPUT, OUTPUT, OnnxPredictor
 from pipeline.inference.tiles import PixelSource
 from pipeline.inference.tta import VIEWS
+from pipeline.networks.file_size import too_large
 from pipeline.networks.segmenter import Segmenter
 from pipeline.types import FloatArray, Window
 
@@ -65,8 +67,10 @@ def export_onnx(
     """Write and check the file: dynamic N, H and W, one file without external data.
 
     Raises:
-        ModelError: the network cannot be expressed in ONNX.
+        ModelError: the network cannot be expressed in ONNX, or its members do not fit into one file.
     """
+    if complaint := too_large(segmenters):
+        raise ModelError(complaint)
     spec = segmenters[0].spec
     model = DeployedModel(segmenters, tta).cpu().eval()
     # Two images of unequal sides, all above 1, so that no size is taken for a constant or for another.
@@ -182,17 +186,18 @@ def _read(source: PixelSource, row: int, col: int, height: int, width: int) -> F
 def check_parity(
     path: Path, segmenters: Sequence[Segmenter], images: Iterable[FloatArray], tolerance: float, tta: bool = False
 ) -> float:
-    """The largest difference between the file in onnxruntime and the network in torch.
+    """The largest difference between the file in onnxruntime and the network as evaluate and the maps apply it.
+
+    That predictor has its own decoding, averaging over members and test-time augmentation (`tta`), apart from those
+    that were exported, so a mistake in the exported module shows.
 
     Raises:
         IntegrityError: it exceeds `tolerance`, or a probability is not finite.
     """
-    model = DeployedModel(segmenters, tta).cpu().eval()
-    predictor = OnnxPredictor(path)
+    network, predictor = NetworkPredictor(segmenters, tta=tta), OnnxPredictor(path)
     worst = 0.0
     for image_NCHW in images:
-        with torch.inference_mode():
-            expected = model(torch.from_numpy(image_NCHW)).numpy()
+        expected = network.probabilities(image_NCHW)
         actual = predictor.probabilities(image_NCHW)
         if actual.shape != expected.shape or not np.isfinite(actual).all():
             raise IntegrityError(

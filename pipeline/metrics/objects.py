@@ -7,7 +7,7 @@ scored: a block edge between them does not cut it in two); it is counted if more
 pixels lie in the part, and judged by its pixels there. Predicted objects are the connected areas of the
 prediction inside the part.
 
-Shape legend: H rows, W columns, N counted truth objects.
+Shape legend: H rows, W columns, N counted truth objects, M predicted objects.
 """
 
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ _EIGHT = np.ones((3, 3), dtype=np.int8)
 
 @dataclass(frozen=True)
 class ObjectMatch:
-    """Outcome for one class: one flag and one block a counted truth object, and numbers of predicted objects.
+    """Outcome for one class: one flag and one block for each counted truth object and each predicted object.
 
     The block of an object is the one that holds most of its pixels in the part (of equals, that of the lowest id). A
     truth object is found if some predicted object overlaps it with at least the asked IoU. A predicted
@@ -34,14 +34,25 @@ class ObjectMatch:
 
     found_N: BoolArray
     block_N: CountArray
-    predicted: int
-    false: int
+    false_M: BoolArray
+    predicted_block_M: CountArray
+
+    @property
+    def predicted(self) -> int:
+        """Number of predicted objects."""
+        return len(self.false_M)
+
+    @property
+    def false(self) -> int:
+        """Number of those that are false."""
+        return int(self.false_M.sum())
 
     def merge(self, other: "ObjectMatch") -> "ObjectMatch":
         """Objects of both, such as of two scenes."""
         return ObjectMatch(np.concatenate([self.found_N, other.found_N]),
-                           np.concatenate([self.block_N, other.block_N]), self.predicted + other.predicted,
-                           self.false + other.false)
+                           np.concatenate([self.block_N, other.block_N]),
+                           np.concatenate([self.false_M, other.false_M]),
+                           np.concatenate([self.predicted_block_M, other.predicted_block_M]))
 
 
 class ObjectMatcher:
@@ -61,6 +72,8 @@ class ObjectMatcher:
         self._shared: list[CountArray] = []
         #: Rows: piece of a truth object, block, pixels of the piece in the part and the block.
         self._blocks: list[CountArray] = []
+        #: The same of predicted objects.
+        self._predicted_blocks: list[CountArray] = []
 
     def add(self, truth_HW: BoolArray, predicted_HW: BoolArray, part_HW: BoolArray, visible_HW: BoolArray,
             block_HW: AnyArray) -> None:
@@ -84,14 +97,12 @@ class ObjectMatcher:
         pairs, shared = np.unique(true_in[both] * predicted_n + predicted_in[both], return_counts=True)
         true, predicted = np.divmod(pairs, predicted_n)
         self._shared.append(np.stack([true + true_before, predicted + predicted_before, shared]))
-        block_in, own = block_HW[part_HW].astype(np.int64), true_in > 0
-        blocks = int(block_in.max(initial=0)) + 1
-        places, pixels = np.unique(true_in[own] * blocks + block_in[own], return_counts=True)
-        true, block = np.divmod(places, blocks)
-        self._blocks.append(np.stack([true + true_before, block, pixels]))
+        block_in = block_HW[part_HW].astype(np.int64)
+        self._blocks.append(_by_block(true_in, block_in, true_before))
+        self._predicted_blocks.append(_by_block(predicted_in, block_in, predicted_before))
 
     def result(self) -> ObjectMatch:
-        """The outcome over all bands shown; truth objects in the order of their first pixels."""
+        """The outcome over all bands shown; objects in the order of their first pixels."""
         true_of, predicted_of = self._true.objects(), self._predicted.objects()
         whole, true_area = _summed(true_of, self._whole), _summed(true_of, self._true_area)
         predicted_area = _summed(predicted_of, self._predicted_area)
@@ -103,10 +114,12 @@ class ObjectMatcher:
         counted[0] = False
         found = np.zeros(len(whole), dtype=np.bool_)
         found[true_hit] = True
-        predicted_n = len(predicted_area) - 1
+        false = np.ones(len(predicted_area), dtype=np.bool_)
+        false[predicted_hit] = False
         block = _main_block(true_of, np.concatenate([none, *self._blocks], axis=1), len(whole))
-        return ObjectMatch(found[counted], block[counted], predicted_n,
-                           int(predicted_n - np.unique(predicted_hit).size))
+        predicted_block = _main_block(predicted_of, np.concatenate([none, *self._predicted_blocks], axis=1),
+                                      len(predicted_area))
+        return ObjectMatch(found[counted], block[counted], false[1:], predicted_block[1:])
 
 
 class _Areas:
@@ -139,6 +152,14 @@ class _Areas:
         rank = np.empty(len(first_piece), dtype=np.int64)
         rank[np.argsort(first_piece)] = np.arange(len(first_piece))
         return rank[place]
+
+
+def _by_block(piece_P: CountArray, block_P: CountArray, before: int) -> CountArray:
+    """Rows piece (numbered on from `before`), block, pixels, of the pixels that belong to a piece."""
+    own, blocks = piece_P > 0, int(block_P.max(initial=0)) + 1
+    places, pixels = np.unique(piece_P[own] * blocks + block_P[own], return_counts=True)
+    piece, block = np.divmod(places, blocks)
+    return np.stack([piece + before, block, pixels])
 
 
 def _summed(object_of: AnyArray, pieces: list[CountArray]) -> CountArray:

@@ -11,7 +11,7 @@ import segmentation_models_pytorch as smp
 from torch import Tensor, nn
 
 from pipeline.errors import ModelError
-from pipeline.networks.attention import REDUCTION, only_channels
+from pipeline.networks.attention import only_channels
 from pipeline.networks.plain_cnn import PlainCNN
 from pipeline.params.network import NetworkParams
 
@@ -87,10 +87,6 @@ def _options(network: NetworkParams) -> dict[str, Any]:
         if "decoder_attention_type" not in taken:
             raise ModelError(f"train.network.decoder_attention must be none for {network.architecture}, whose decoder "
                              f"has no place for it: got {network.decoder_attention}; use Unet or UnetPlusPlus")
-        if min(options["decoder_channels"]) < REDUCTION:
-            raise ModelError(f"train.network.decoder_channels must be {REDUCTION} or more with decoder_attention "
-                             f"{network.decoder_attention}, which squeezes them to a sixteenth: "
-                             f"got {list(network.decoder_channels)}")
         options["decoder_attention_type"] = "scse"
     return options
 

@@ -5,6 +5,7 @@ was started from is part of the member's spec, in `network.weights_sha256`.
 """
 
 import hashlib
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from pickle import UnpicklingError
@@ -22,6 +23,7 @@ from pipeline.networks.architecture import build_body, create
 from pipeline.networks.segmenter import build
 from pipeline.networks.spec import ModelSpec
 from pipeline.params.network import NetworkParams
+from pipeline.paths import Paths
 
 
 def encoder_start(spec: ModelSpec) -> tuple[ModelSpec, dict[str, Tensor]]:
@@ -71,6 +73,9 @@ def _imagenet(network: NetworkParams) -> tuple[dict[str, Tensor], str]:
         raise ModelError("train.network.weights imagenet must be in reach of the library, or in its cache, for encoder "
                          f"{network.encoder}: {' '.join(str(error).split())[:300]}; connect, or use a file") from error
     digest = hashlib.sha256(save(state)).hexdigest()
+    if not network.weights_sha256:
+        warnings.warn("train.network.weights: imagenet is what the library has today, and other weights would go "
+                      f"unnoticed; set train.network.weights_sha256 to {digest}", stacklevel=3)
     if network.weights_sha256 not in ("", digest):
         raise ModelError(f"train.network.weights imagenet must have weights_sha256 {network.weights_sha256}: the "
                          f"library's weights of {network.encoder} have {digest}")
@@ -79,10 +84,10 @@ def _imagenet(network: NetworkParams) -> tuple[dict[str, Tensor], str]:
 
 def _from_file(network: NetworkParams) -> tuple[dict[str, Tensor], str]:
     """The tensors of a file by the encoder's names, and the file's digest, which the configuration must know."""
-    path = Path(network.weights)
+    path = Paths().repository / network.weights
     if path.suffix not in (".safetensors", ".pt", ".pth") or not path.is_file():
         raise ModelError("train.network.weights must be \"\", imagenet, or an existing .safetensors, .pt or .pth file: "
-                         f"got {path}")
+                         f"got {network.weights}, which is {path}")
     digest = file_sha256(path)
     if network.weights_sha256 != digest:
         raise ModelError(f"train.network.weights_sha256 must be the digest of {path}, or a changed file would go "

@@ -148,9 +148,6 @@ def _features(encoded: Any) -> Sequence[Tensor]:
 def _attention(network: NetworkParams, body: Any) -> BlockAttention | None:
     if network.bottleneck_attention == "none":
         return None
-    if network.architecture.lower() == "dpt":
-        raise ModelError("train.network.bottleneck_attention must be none for DPT, whose features are tokens of one "
-                         f"depth: got {network.bottleneck_attention}")
     return BlockAttention(int(body.encoder.out_channels[-1]))
 
 

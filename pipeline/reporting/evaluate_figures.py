@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from pipeline.evaluation.choice import note
 from pipeline.evaluation.part import PartScores, SceneView
 from pipeline.evaluation.truths import Ground
 from pipeline.reporting.figure_style import (
@@ -50,10 +51,10 @@ def draw_all(scores: PartScores, folder: Path) -> None:
     draw_confusion(scores, folder / "confusion.png")
     colors = dict(zip(scores.classes, scores.colors, strict=True))
     against = f"{_part_name(scores)} against {_truth_name(scores.headline)}"
-    draw_class_table(scores.metrics, scores.headline, colors, f"Scores by class, {against}",
+    draw_class_table(scores.metrics, scores.headline, colors, f"Scores by class, {against}{_choice(scores)}",
                      folder / "class_table.png")
     if any(scores.metrics["objects"].values()):
-        draw_objects(scores.metrics, against[0].upper() + against[1:], folder / "objects.png")
+        draw_objects(scores.metrics, against[0].upper() + against[1:] + _choice(scores), folder / "objects.png")
     if scores.headline in scores.metrics.get("spread", {}):
         draw_spread(scores.metrics, scores.headline, scores.part, folder / "spread.png")
     for truth in scores.metrics["truths"]:
@@ -106,6 +107,12 @@ def _outline(axes: Axes, mask_HW: BoolArray, color: str) -> None:
 
 def _part_name(scores: PartScores) -> str:
     return "all folds, out of fold," if scores.metrics["out_of_fold"] else f"{scores.part} part"
+
+
+def _choice(scores: PartScores) -> str:
+    """A line of a title that says what val chose of the network, where it did."""
+    said = note(scores.metrics.get("val_chose"))
+    return f"\n{said}" if said else ""
 
 
 def _truth_name(truth: str) -> str:
@@ -196,7 +203,7 @@ def draw_confusion(scores: PartScores, path: Path) -> None:
     ax.set_xlabel("Predicted")
     ax.set_ylabel(f"True ({_truth_name(scores.headline)})")
     kind = "out of fold" if scores.metrics["out_of_fold"] else f"{scores.part} part"
-    ax.set_title(f"Share of each true class, {kind}", loc="left")
+    ax.set_title(f"Share of each true class, {kind}{_choice(scores)}", loc="left")
     save(figure, path)
 
 
@@ -227,6 +234,7 @@ def draw_scores(scores: PartScores, truth: str, path: Path) -> None:
     if paired:
         axes[1][0].set_ylabel("Network minus")
     title = f"{_part_name(scores)} against {_truth_name(truth)}: value and interval over resampled blocks"
+    title += _choice(scores)
     figure.suptitle(title, x=0.01, ha="left")
     save(figure, path)
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 
 def draw_rates(file: Path, rates: Sequence[float], losses: Sequence[float], smoothed: Sequence[float],
-               suggestion: float, configured: float) -> None:
+               suggestion: float | None, configured: float) -> None:
     """Draw each step's loss and the smoothed loss over the rate (logarithmic).
 
     Args:
@@ -15,14 +15,15 @@ def draw_rates(file: Path, rates: Sequence[float], losses: Sequence[float], smoo
         rates: one a step.
         losses: one a step.
         smoothed: one a step.
-        suggestion: the rate of the steepest descent.
+        suggestion: the rate of the steepest descent; None where the loss falls nowhere.
         configured: train.optimizer.lr.
     """
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axis = figure.subplots()
     axis.plot(rates, losses, color="0.75", linewidth=0.8, label="loss of a step")
     axis.plot(rates, smoothed, color="C0", label="smoothed")
-    axis.axvline(suggestion, color="C3", linestyle="--", label=f"steepest descent: {suggestion:.2g}")
+    if suggestion is not None:
+        axis.axvline(suggestion, color="C3", linestyle="--", label=f"steepest descent: {suggestion:.2g}")
     axis.axvline(configured, color="0.4", linestyle=":", label=f"train.optimizer.lr: {configured:.2g}")
     axis.set_xscale("log")
     axis.set_xlim(min(*rates, configured), max(*rates, configured))

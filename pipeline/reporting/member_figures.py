@@ -6,6 +6,7 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from pipeline.evaluation.choice import note
 from pipeline.reporting.figure_style import (
     INK,
     MUTED,
@@ -49,6 +50,8 @@ def draw_spread(metrics: Mapping[str, Any], truth: str, part: str, path: Path) -
     known = "mean, standard deviation (thin)"
     if "by_seed" in apart:
         known += ", t-interval over seeds (thick, cut off where it leaves the panel)"
+    if said := note(metrics.get("val_chose")):
+        kind += f"; {said}"
     figure.suptitle(f"Spread of {of}, {kind}\n{known}", x=0.01, ha="left", fontsize=9)
     if folds > 1:
         color_legend(figure, {f"fold {fold}": SERIES[i % len(SERIES)] for i, fold in enumerate(_folds(metrics))})

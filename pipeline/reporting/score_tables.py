@@ -49,11 +49,19 @@ def draw_class_table(metrics: Mapping[str, Any], truth: str, colors: Mapping[str
     save(figure, path)
 
 
+def _with_interval(counts: Mapping[str, Any]) -> str:
+    """F1 of objects, with its interval where there is one."""
+    if counts["f1"] is None:
+        return "undefined"
+    low, high = (counts["intervals"]["f1"][key] for key in ("low", "high"))
+    return f"{counts['f1']:.2f}" + ("" if low is None or high is None else f" ({low:.2f} to {high:.2f})")
+
+
 def draw_objects(metrics: Mapping[str, Any], title: str, path: Path) -> None:
     """For every class whose objects are counted, how many each method found, missed, and saw where there are none."""
     objects = {name: table for name, table in metrics["objects"].items() if table}
     methods = max(len(table) for table in objects.values())
-    figure = new_figure(2.2 + 3.4 * len(objects), 1.3 + 0.36 * methods)
+    figure = new_figure(2.2 + 3.9 * len(objects), 1.3 + 0.36 * methods)
     axes = grid_of_axes(figure, 1, len(objects))[0]
     parts = (("found", SERIES[0], "found"), ("missed", "#c9d3dc", "missed"), ("false", SERIES[5], "false"))
     for axis, (name, table) in zip(axes, objects.items(), strict=True):
@@ -64,13 +72,13 @@ def draw_objects(metrics: Mapping[str, Any], title: str, path: Path) -> None:
                 axis.barh(place, numbers[key], left=left, color=color, height=0.62, edgecolor="white", linewidth=0.5,
                           label=label if place == 0 else None)
                 left += numbers[key]
-            f1 = "undefined" if counts["f1"] is None else f"{counts['f1']:.2f}"
+            f1 = _with_interval(counts)
             axis.text(left, place, f" {counts['found']}/{counts['truth']}, {counts['false']} false, F1 {f1}",
                       va="center", fontsize=7)
         axis.set_yticks(range(len(table)), [readable(method) for method in table] if axis is axes[0] else
                         [""] * len(table))
         axis.set_ylim(len(table) - 0.5, -0.5)
-        axis.set_xlim(0, axis.get_xlim()[1] * 1.75)
+        axis.set_xlim(0, axis.get_xlim()[1] * 2.1)
         axis.set_title(f"{readable(name)}: whole objects", loc="left")
         axis.locator_params(axis="x", integer=True, nbins=5)
     handles, labels = axes[0].get_legend_handles_labels()

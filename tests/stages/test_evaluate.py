@@ -46,7 +46,8 @@ def test_writes_and_logs_the_val_part_only(paths: Paths) -> None:
     metrics = evaluate.run(params(baselines=CHEAP), paths, log)
     report = paths.report("evaluate")
     files = {"metrics.json", "headline.json", "confusions.parquet", "overview_one.png", "worst_blocks.png",
-             "confusion.png", "curves.png", "class_table.png", "objects.png", "scores_refined.png", "scores_unrefined.png", "scores_reference.png"}
+             "confusion.png", "curves.png", "class_table.png", "objects.png", "scores_refined.png",
+             "scores_unrefined.png", "scores_reference.png"}
     assert {p.name for p in report.iterdir()} == files
     assert json.loads((report / "metrics.json").read_text()) == metrics
     assert metrics["part"] == "val"

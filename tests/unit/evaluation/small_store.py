@@ -116,7 +116,8 @@ class RedPredictor:
         return np.moveaxis(np.eye(len(self.classes), dtype=np.float32)[ids], -1, 1)
 
 
-def write_checkpoint(paths: Paths, members: int = 1, pairs: Sequence[tuple[int, int]] = ()) -> None:
+def write_checkpoint(paths: Paths, members: int = 1, pairs: Sequence[tuple[int, int]] = (),
+                     val_chose: tuple[str, ...] | None = None) -> None:
     """Untrained small networks as the checkpoint's members; `pairs` are seed and fold of each, none = not said."""
     import torch
 
@@ -134,5 +135,5 @@ def write_checkpoint(paths: Paths, members: int = 1, pairs: Sequence[tuple[int, 
     history = "epoch,lr,train_loss,val_mcc\n1,0.1,2,0.5\n"
     for member, (seed, fold) in enumerate(pairs or [(-1, -1)] * members):
         torch.manual_seed(member)
-        own = spec.model_copy(update={"seed": seed, "val_fold": fold})
+        own = spec.model_copy(update={"seed": seed, "val_fold": fold, "val_chose": val_chose})
         save_member(paths.checkpoint / "members" / str(member), build(own), history)

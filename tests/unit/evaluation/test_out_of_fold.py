@@ -1,5 +1,7 @@
 """Members that held out different folds: every block is predicted by those that held it out, and by no other."""
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -251,3 +253,54 @@ def test_reference_of_the_sealed_ground_stays_out_of_sight(scores: PartScores) -
     cut = scores.views[0].ground.cut(slice(None), slice(None))
     assert (cut.truths["reference"][fold == TEST_FOLD] == 255).all()
     assert (cut.truths["reference"][cut.scored_HW] == draw_truth(0)[cut.scored_HW]).all()
+
+
+def test_metrics_say_what_the_scored_folds_chose(paths: Paths, scores: PartScores, tmp_path: Path) -> None:
+    assert scores.metrics["val_chose"] is None  # of before model.json said it
+    assert headline_scores(scores.metrics)["val_chose"] == "not known"
+    own = write_store(tmp_path)
+    for chosen, told, brief in (((), [], "nothing"), (("temperature", "epoch"), ["epoch", "temperature"],
+                                                      "epoch, temperature")):
+        write_checkpoint(own, pairs=PAIRS[:3], val_chose=chosen)
+        found = score_part(params(baselines={**CHEAP, "majority": False, "index_rules": []}), own, "val").metrics
+        assert (found["val_chose"], headline_scores(found)["val_chose"]) == (told, brief)
+
+
+def test_classes_too_thin_in_a_scored_fold_are_told(tmp_path: Path) -> None:
+    own = write_store(tmp_path)
+    file = own.splits / "certificate.json"
+    certificate = json.loads(file.read_text())
+    certificate["by_fold"] = {str(fold): {"too_little_of": ["water"] if fold == 2 else []} for fold in range(3)}
+    file.write_text(json.dumps(certificate))
+    write_checkpoint(own, pairs=PAIRS[:3])
+    assert score_part(params(baselines=CHEAP), own, "val").metrics["too_thin"] == {"2": ["water"]}
+    write_checkpoint(own, pairs=[(7, 0)])
+    for number in (1, 2):
+        shutil.rmtree(own.checkpoint / "members" / str(number))
+    assert score_part(params(baselines=CHEAP), own, "val").metrics["too_thin"] == {}
+
+
+@pytest.mark.parametrize("baselines", [
+    {**CHEAP, "majority": False}, {**CHEAP, "majority": False, "index_rules": []}])
+def test_grounds_of_folds_are_made_only_for_what_learns(
+    baselines: dict[str, Any], paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("no ground of another fold is needed")
+
+    monkeypatch.setattr(Split, "with_val_fold", refuse)
+    score_part(params(baselines=baselines), paths, "val")
+
+
+def test_grounds_of_folds_lie_in_the_working_folder_and_go(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    where, whole = set[Path](), Split.with_val_fold
+
+    def noted(split: Split, fold: int, scratch: Path) -> Split:
+        where.add(scratch)
+        return whole(split, fold, scratch)
+
+    monkeypatch.setattr(Split, "with_val_fold", noted)
+    score_part(params(baselines=CHEAP), paths, "val")
+    (folder,) = where
+    assert folder.is_relative_to(paths.root)
+    assert not folder.exists()

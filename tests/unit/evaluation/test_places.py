@@ -55,7 +55,7 @@ def objects_of(dates: int, place_of_block: Mapping[int, int]) -> dict[str, Any]:
     found = {("network", 0): rng.random(60) < 0.6, ("majority", 0): rng.random(60) < 0.4}
     block = np.concatenate([np.arange(1, 61) + 100 * date for date in range(dates)])
     tally = Tally(("a", "b"), "refined", {"b": 1}, 0.5, place_of_block)
-    tally.matches["b"] = {m: ObjectMatch(np.tile(f, dates), block, 70, 5) for m, f in found.items()}
+    tally.matches["b"] = {m: ObjectMatch(np.tile(f, dates), block, np.tile(~f, dates), block) for m, f in found.items()}
     objects: dict[str, Any] = summarise(tally, "val", BootstrapParams(resamples=1000), 1, {})["objects"]["b"]
     return objects
 
@@ -71,3 +71,25 @@ def test_objects_on_several_dates_have_the_interval_of_one_date() -> None:
         assert expected["low"] < expected["value"] < expected["high"]
         narrow = apart["network"][score]
         assert narrow["high"] - narrow["low"] < 0.6 * (expected["high"] - expected["low"])
+    for score in ("precision", "f1"):
+        expected = one["network"]["intervals"][score]
+        assert five["network"]["intervals"][score] == pytest.approx(expected)
+        assert expected["low"] < expected["value"] < expected["high"]
+        assert five["network"][score] == pytest.approx(expected["value"])
+        paired = five["network"]["difference_to_majority"][score]
+        assert paired["value"] == pytest.approx(five["network"][score] - five["majority"][score])
+        assert paired["low"] < paired["value"] < paired["high"]
+
+
+def test_false_objects_where_nothing_is_widen_the_interval_of_precision() -> None:
+    """Ten places with an object each, all found; ten more without, in one of which nine false objects are seen."""
+    block, empty = np.arange(1, 11), np.full(9, 20)
+    match = ObjectMatch(np.ones(10, bool), block, np.repeat([False, True], [10, 9]), np.concatenate([block, empty]))
+    tally = Tally(("a", "b"), "refined", {"b": 1}, 0.5, {}, confusions={"refined": {("network", 0): blocks(1)}})
+    tally.matches["b"] = {("network", 0): match}
+    found = summarise(tally, "val", BootstrapParams(resamples=1000), 1, {})["objects"]["b"]["network"]
+    assert (found["precision"], found["false"], found["found_share"]["low"]) == (pytest.approx(10 / 19), 9, 1)
+    interval = found["intervals"]
+    assert interval["precision"]["low"] < 0.4 < 1.0 == interval["precision"]["high"]
+    assert interval["false"] == {"value": 9, "low": 0, "high": pytest.approx(27, abs=9)}
+    assert interval["f1"]["value"] == pytest.approx(2 * 10 / 19 / (1 + 10 / 19))

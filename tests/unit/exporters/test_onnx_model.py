@@ -7,13 +7,16 @@ import pytest
 import torch
 from affine import Affine
 
-from pipeline.errors import IntegrityError
+from pipeline.errors import IntegrityError, ModelError
+from pipeline.exporters import onnx_model
 from pipeline.exporters.onnx_model import check_parity, export_onnx, parity_windows
 from pipeline.geo.grid import Grid
 from pipeline.inference.network import NetworkPredictor
 from pipeline.inference.onnx_predictor import ModelFacts, OnnxPredictor
 from pipeline.inference.sources import StorePixels
+from pipeline.networks import file_size
 from pipeline.networks.segmenter import Segmenter
+from pipeline.params.train import TrainParams
 from pipeline.types import FloatArray, Window
 
 Make = Callable[[int], Segmenter]
@@ -114,3 +117,29 @@ def test_the_graph_turns_and_flips_as_the_predictor_does(segmenter: Make, tmp_pa
     assert np.abs(turned - NetworkPredictor(pair).probabilities(image)).max() > 1e-3
     assert predictor.facts.tta == "d4"
     assert ModelFacts.of([pair[0].spec], "").to_metadata().get("kumulus.tta") is None
+
+
+def test_a_graph_that_averages_views_wrongly_is_found_out(
+    segmenter: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is held against what evaluate and the maps use, not against the module it was exported from."""
+    monkeypatch.setattr(onnx_model, "VIEWS", ((False, ()), (False, (-1,)), (True, ()), (True, (-2,))))
+    export_onnx(tmp_path / "half.onnx", [segmenter(1)], ModelFacts.of([segmenter(1).spec], "", tta="d4").to_metadata(),
+                18, True)
+    image = 1000 + 500 * np.random.default_rng(0).normal(size=(1, 4, 16, 24)).astype(np.float32)
+    with pytest.raises(IntegrityError, match="probabilities differ by"):
+        check_parity(tmp_path / "half.onnx", [segmenter(1)], [image], 1e-4, True)
+
+
+def test_members_that_do_not_fit_into_one_file_are_refused_before_anything_is_exported(
+    segmenter: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = file_size.onnx_bytes(segmenter(1))
+    monkeypatch.setattr(file_size, "LIMIT", 2 * size)
+    assert file_size.too_large([segmenter(1)] * 2) == ""
+    with pytest.raises(ModelError, match=r"one ONNX file must stay below 2 GiB: 3 members would .* at most 2 members"):
+        export_onnx(tmp_path / "three.onnx", [segmenter(1)] * 3, {}, 18)
+    params = TrainParams(folds=3)
+    with pytest.warns(UserWarning, match="what is trained here cannot be exported: one ONNX file"):
+        file_size.warn_of_size(segmenter(1), params)
+    file_size.warn_of_size(segmenter(1), TrainParams(seeds=(1, 2)))

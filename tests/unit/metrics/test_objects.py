@@ -146,3 +146,14 @@ def test_bands_match_what_labels_of_the_whole_match(seed: int) -> None:
         result = match_objects(truth, predicted, part, visible, 0.3, rows)
         assert result.found_N.tolist() == found
         assert (result.predicted, result.false) == (called_n, called_n - len(hit))
+
+
+def test_a_predicted_object_has_a_flag_and_a_block_of_its_own() -> None:
+    truth = picture("##......", "##......")
+    predicted = picture("##...###", "##...#..")
+    block = np.array([[1, 1, 1, 1, 2, 2, 3, 3]] * 2)
+    for rows in (1, 2):
+        found = match_objects(truth, predicted, np.ones_like(truth), np.ones_like(truth), 0.5, rows, block)
+        assert found.false_M.tolist() == [False, True]
+        assert found.predicted_block_M.tolist() == [1, 2]  # two pixels in 2 and two in 3: of equals the lower
+        assert found.merge(found).predicted_block_M.tolist() == [1, 2, 1, 2]

@@ -122,7 +122,9 @@ def test_imagenet_is_the_librarys(spec_of, resnet, tmp_path, monkeypatch, channe
 
     (tmp_path / "config.json").write_text(json.dumps({}))
     monkeypatch.setattr(smp.encoders, "hf_hub_download", download)
-    spec, start = encoder_start(spec_of(channels, weights="imagenet"))
+    with pytest.warns(UserWarning, match="is what the library has today, .*; set .*weights_sha256 to ") as warned:
+        spec, start = encoder_start(spec_of(channels, weights="imagenet"))
+    assert str(warned[0].message).endswith(spec.network.weights_sha256)
     assert asked[-1][:2] == ("smp-hub/resnet18.imagenet", "model.safetensors")
     library = smp.encoders.get_encoder("resnet18", in_channels=channels, depth=3, weights="imagenet").state_dict()
     assert all(torch.allclose(start[f"body.encoder.{n}"], v) for n, v in library.items()
@@ -171,6 +173,18 @@ def test_files_that_do_not_fit_are_refused_with_what_differs(spec_of, tmp_path) 
             encoder="tu-efficientnet_b0")
 
 
+def test_a_relative_path_is_of_the_real_repository(spec_of, resnet, tmp_path, monkeypatch) -> None:
+    """DVC runs experiments in copies, where files that git does not track are missing."""
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    monkeypatch.chdir(copy)
+    pinned = spec_of(4, weights="resnet.safetensors", weights_sha256=digest_of(resnet))
+    with pytest.raises(ModelError, match=r"got resnet.safetensors, which is .*copy/resnet.safetensors"):
+        encoder_start(pinned)
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+    assert encoder_start(pinned)[1]
+
+
 def test_files_must_exist_be_readable_and_be_pinned(spec_of, resnet, tmp_path) -> None:
     with pytest.raises(ModelError, match=r"existing \.safetensors, \.pt or \.pth file: got nowhere\.safetensors"):
         encoder_start(spec_of(weights="nowhere.safetensors"))
@@ -189,6 +203,11 @@ def test_files_must_exist_be_readable_and_be_pinned(spec_of, resnet, tmp_path) -
     ({"encoder": ""}, "and only there: got '' for Unet"),
     ({"architecture": "PlainCNN", "encoder": "", "weights": "imagenet"}, "the library does not know"),
     ({"architecture": "PlainCNN", "encoder": "", "decoder_attention": "cse"}, "whose decoder joins no features"),
+    ({"encoder_depth": 3, "decoder_channels": (16, 8, 8), "decoder_attention": "scse"},
+     r"16 or more with decoder_attention scse, .*: got \[16, 8, 8\]"),
+    ({"encoder_depth": 3, "decoder_channels": (16, 16, 8), "decoder_attention": "cse"}, "16 or more with"),
+    ({"architecture": "DPT", "encoder": "tu-vit_tiny_patch16_224", "decoder_channels": (),
+      "bottleneck_attention": "cbam"}, "bottleneck_attention must be none for DPT, .*: got cbam"),
     ({"weights_sha256": "0" * 64}, "where no weights are started from"),
     ({"weights": "a.pt", "weights_sha256": "abc"}, "should match pattern"),
 ])

@@ -147,9 +147,6 @@ def test_a_larger_patch_is_tried_where_a_small_image_is_too_small(spec_of) -> No
 @pytest.mark.parametrize(("network", "said"), [
     ({"architecture": "FPN", "decoder_channels": (), "decoder_attention": "scse", "encoder_depth": 5},
      "decoder_attention must be none for FPN, .*: got scse; use Unet or UnetPlusPlus"),
-    ({"decoder_channels": (16, 8, 8), "decoder_attention": "scse"}, r"16 or more with .*: got \[16, 8, 8\]"),
-    ({"architecture": "DPT", "encoder": "tu-vit_tiny_patch16_224", "encoder_depth": 4, "decoder_channels": (),
-      "bottleneck_attention": "cbam"}, "bottleneck_attention must be none for DPT"),
     ({"encoder": "tu-no_such_net"}, "one that segmentation_models_pytorch can build: Unet with encoder tu-no_such_net"),
 ])
 def test_what_would_have_no_effect_or_cannot_be_built_is_refused_in_one_line(spec_of, network, said) -> None:

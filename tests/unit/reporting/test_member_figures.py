@@ -64,7 +64,8 @@ def test_tables_say_what_is_undefined_and_objects_show_all_methods(tmp_path: Pat
     value = {"value": 0.5, "low": 0.4, "high": 0.6}
     undefined = {"value": None, "low": None, "high": None}
     network = {score: {"ice": value, "lake": undefined} for score in ("iou", "precision", "recall", "f1", "class_mcc")}
-    counts = {"truth": 4, "found": 1, "predicted": 3, "false": 2, "f1": 0.3}
+    counts = {"truth": 4, "found": 1, "predicted": 3, "false": 2, "f1": 0.3,
+              "intervals": {"f1": {"low": 0.1, "high": 0.4}}}
     content = {"classes": ["ice", "lake"], "truths": {"refined": {"network": network}},
                "objects": {"lake": {"network": counts, "majority": {**counts, "found": 0, "f1": None}}, "ice": {}}}
     draw_class_table(content, "refined", {"ice": "#ffffff", "lake": "#0000ff"}, "Scores", tmp_path / "table.png")
