@@ -34,7 +34,11 @@ class StepTotals:
 
 
 class TotalLoss:
-    """Terms with weight above 0, each divided by the totals of the whole step: parts add up to the step's loss."""
+    """Terms with weight above 0, each divided by the totals of the whole step.
+
+    Parts add up to the step's loss, but in the term mcc: that is no sum over pixels or samples, and is of each part (on
+    all devices) by itself, so that a step in parts sums the parts' values weighted by their samples.
+    """
 
     def __init__(self, params: LossParams, class_weights_K: Tensor,
                  over_devices: Callable[[Tensor], Tensor] = lambda own: own, classes: Sequence[str] = ()) -> None:

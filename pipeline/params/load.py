@@ -51,6 +51,9 @@ class Params:
                     section.check(task)
                 except ValueError as error:
                     raise ParamsError(f"params.yaml: {error}") from error
+        held_out, folds = (self._sections[name].model_dump()["folds"] for name in ("train", "spatial_split"))
+        if held_out not in (1, folds):
+            raise ParamsError(f"params.yaml: train.folds must be 1 or spatial_split.folds={folds}: got {held_out}")
 
     @staticmethod
     def _validate_seed(raw: dict[str, Any]) -> int:

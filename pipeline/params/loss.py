@@ -183,6 +183,10 @@ class LossParams(Section):
         if late := [term for term in self.ramp.terms if not self.ramp.share(term, epochs - 1)]:
             _no_effect(f"weights.{late[0]} has", f"train.loss.ramp.start_epoch={self.ramp.start_epoch} is not "
                        f"before train.epochs={epochs}")
+        elif unripe := [term for term in self.ramp.terms if self.ramp.share(term, epochs - 1) < 1]:
+            warnings.warn(f"train.loss.weights.{unripe[0]} never has its whole weight: train.loss.ramp.start_epoch="
+                          f"{self.ramp.start_epoch} and ramp.epochs={self.ramp.epochs} go beyond train.epochs={epochs}",
+                          stacklevel=2)
 
 
 def _changed(section: Section, *names: str) -> bool:

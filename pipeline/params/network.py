@@ -6,6 +6,9 @@ from pydantic import Field, model_validator
 
 from pipeline.params.base import Section
 
+#: Least channels of a feature that squeeze-and-excitation of the library, which squeezes to a sixteenth, can take.
+_SQUEEZED = 16
+
 
 class NetworkParams(Section):
     """A segmentation_models_pytorch architecture and encoder (timm's too, as `tu-<name>`), or the plain CNN."""
@@ -18,9 +21,11 @@ class NetworkParams(Section):
     #: Channels of the decoder, deepest first; only for architectures that take them ([] leaves the library's).
     decoder_channels: tuple[int, ...] = (128, 64, 32, 16)
     #: What the encoder starts from: "" random weights, `imagenet` the library's (fetched from the network when training
-    #: starts, unless they are in its cache), else the path of a file of the encoder's weights (.safetensors or .pt).
+    #: starts, unless they are in its cache), else a file of the encoder's weights (.safetensors or .pt), its path
+    #: relative to the repository (the real one under `dvc exp run --temp`).
     weights: str = ""
-    #: sha256 the starting weights must have, so that they are part of the configuration; a file needs it.
+    #: sha256 the starting weights must have, so that they are part of the configuration; a file needs it, and without
+    #: it the library's may be others tomorrow.
     weights_sha256: str = Field(default="", pattern="^([0-9a-f]{64})?$")
     #: Squeeze-and-excitation in the decoder: over channels (cse), or over channels and pixels (scse).
     decoder_attention: Literal["none", "cse", "scse"] = "none"
@@ -52,6 +57,17 @@ class NetworkParams(Section):
         if self.is_plain and self.weights == "imagenet":
             raise ValueError("train.network.weights must be \"\" or a file for PlainCNN, which the library does not "
                              "know: got imagenet")
+        return self
+
+    @model_validator(mode="after")
+    def _attention_has_its_place(self) -> "NetworkParams":
+        if self.decoder_attention != "none" and min(self.decoder_channels, default=_SQUEEZED) < _SQUEEZED:
+            raise ValueError(f"train.network.decoder_channels must be {_SQUEEZED} or more with decoder_attention "
+                             f"{self.decoder_attention}, which squeezes them to a sixteenth: "
+                             f"got {list(self.decoder_channels)}")
+        if self.bottleneck_attention != "none" and self.architecture.lower() == "dpt":
+            raise ValueError("train.network.bottleneck_attention must be none for DPT, whose features are tokens of "
+                             f"one depth: got {self.bottleneck_attention}")
         return self
 
     @model_validator(mode="after")

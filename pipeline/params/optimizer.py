@@ -1,5 +1,6 @@
 """Part of section `train`: optimizer and learning rate."""
 
+import warnings
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -38,7 +39,13 @@ class OptimizerParams(Section):
         if self.nesterov and (self.name != "sgd" or self.momentum == 0):
             raise ValueError("train.optimizer.nesterov must be false but for sgd with momentum: got true for "
                              f"{self.name} with momentum {self.momentum:g}")
+        if "decay_norms_and_biases" in self.model_fields_set and not (self.decay_norms_and_biases or self.weight_decay):
+            warnings.warn("train.optimizer.decay_norms_and_biases has no effect: weight_decay is 0", stacklevel=2)
         return self
+
+
+#: Schedules that begin with a warm-up, and those that fall to a floor.
+_WARMING, _FLOORED = ("constant", "cosine", "restarts", "poly"), ("cosine", "restarts", "poly")
 
 
 class ScheduleParams(Section):
@@ -72,7 +79,20 @@ class ScheduleParams(Section):
                              f"got {self.momentum_low:g} for {self.name}")
         return self
 
+    @model_validator(mode="after")
+    def _settings_have_effect(self) -> "ScheduleParams":
+        for setting, schedules, off in (
+                ("warmup_epochs", _WARMING, 0), ("patience", ("plateau",), None), ("factor", ("plateau",), None),
+                ("floor", _FLOORED, 0), ("restart_epochs", ("restarts",), None),
+                ("restart_growth", ("restarts",), None), ("power", ("poly",), None),
+                ("rise", ("one_cycle",), None), ("start_divisor", ("one_cycle",), None),
+                ("end_divisor", ("one_cycle",), None)):
+            given = setting in self.model_fields_set and getattr(self, setting) != off
+            if given and self.name not in schedules:
+                warnings.warn(f"train.schedule.{setting} has no effect: name is {self.name}", stacklevel=2)
+        return self
+
     @property
     def warms_up(self) -> bool:
         """Whether warmup_epochs has a say."""
-        return self.name in ("constant", "cosine", "restarts", "poly")
+        return self.name in _WARMING

@@ -2,8 +2,10 @@
 
 A recipe is a part of a params file. Its sections are merged into those of params.yaml key by key; lists, and mappings
 whose keys are the user's own names (class names, say), are taken whole. The text is spliced rather than dumped anew, so
-everything the recipe does not touch stays as it was, byte for byte. Keys that another recipe brought, and that neither
-the default recipe nor the new one has, are taken out first: they go back to their defaults.
+everything the recipe does not touch stays as it was, byte for byte. What another recipe has brought, and neither the
+default recipe nor the new one names, is taken out first and goes back to its default: of recipes that lie in the file
+(half of what they bring beyond the default is there), those values that are still the recipe's. What the user wrote
+stays.
 """
 
 import importlib
@@ -54,7 +56,10 @@ def available(folder: Path) -> list[Recipe]:
 
 
 def use(params_file: Path, folder: Path, name: str) -> list[str]:
-    """Lay a recipe over the params file; gives the keys that changed. The file is written only if the result is valid.
+    """Lay a recipe over the params file, which is written only if the result is valid.
+
+    Returns:
+        What changed: `removed <key>: <old value>` of another recipe's leftovers, and the keys this recipe sets.
 
     Raises:
         ParamsError: there is no such recipe, or params.yaml with the recipe laid over it breaks the schema.
@@ -67,7 +72,7 @@ def use(params_file: Path, folder: Path, name: str) -> list[str]:
     texts = {known: recipe.path.read_text(encoding="utf-8") for known, recipe in recipes.items()}
     text, gone = without_leftovers(params_file.read_text(encoding="utf-8"), name, texts)
     text, changed = overlay(text, texts[name])
-    changed = [*gone, *changed]
+    changed = [*(f"removed {entry}" for entry in gone), *changed]
     try:
         parse(text)
     except ParamsError as error:
@@ -92,7 +97,7 @@ def overlay(params_text: str, recipe_text: str) -> tuple[str, list[str]]:
 
 
 def without_leftovers(params_text: str, name: str, recipes: Mapping[str, str]) -> tuple[str, list[str]]:
-    """The text without the keys that other recipes brought, and these keys (dotted).
+    """The text without the values that other recipes brought, and these (`key: value`, keys dotted).
 
     Args:
         params_text: of params.yaml.
@@ -105,47 +110,69 @@ def without_leftovers(params_text: str, name: str, recipes: Mapping[str, str]) -
     nodes = {known: _compose(text, f"recipe {known}") for known, text in recipes.items()}
     if DEFAULT not in nodes:
         return params_text, []
-    foreign = {key for known, node in nodes.items() if known not in (DEFAULT, name)
-               for key in _beyond(node, nodes[DEFAULT], None, "")}
-    stale = foreign - set(_beyond(nodes[name], nodes[DEFAULT], None, ""))
-    splices = list(_removals(_compose(params_text, "params.yaml"), params_text, stale, ""))
+    base = _compose(params_text, "params.yaml")
+    kept = {**_leaves(nodes[DEFAULT], None, ""), **_leaves(nodes[name], None, "")}
+    stale = _leftovers(base, [node for known, node in nodes.items() if known not in (DEFAULT, name)],
+                       _leaves(nodes[DEFAULT], None, ""))
+    gone = {key for key in stale if key not in kept}
+    present = _leaves(base, None, "")
+    told = [f"{key}: {' '.join(_render(value, params_text, 0, flow=True).split())}" for key, value in present.items()
+            if key in gone]
+    splices = list(_removals(base, params_text, gone, None, ""))
     for splice in sorted(splices, key=lambda s: s.start, reverse=True):
         params_text = params_text[: splice.start] + params_text[splice.end :]
-    return params_text, [splice.key for splice in splices]
+    return params_text, told
 
 
-def _beyond(node: MappingNode, default: MappingNode, model: type[BaseModel] | None, prefix: str) -> Iterator[str]:
-    """Dotted keys that a recipe has and the default has not, the topmost of each branch."""
-    known = {key.value: value for key, value in default.value}
+def _leftovers(base: MappingNode, others: Sequence[MappingNode], default: Mapping[str, Node]) -> set[str]:
+    """Keys of params.yaml with the very value of a recipe that lies in it, beyond those of the default one."""
+    present = {key: _plain(value) for key, value in _leaves(base, None, "").items()}
+    found: set[str] = set()
+    for node in others:
+        brought = {key: value for key, value in _leaves(node, None, "").items() if key not in default}
+        equal = {key for key, value in brought.items() if key in present and present[key] == _plain(value)}
+        if 2 * len(equal) >= len(brought):  # fewer are the user's own, equal by chance
+            found |= equal
+    return found
+
+
+def _leaves(node: MappingNode, model: type[BaseModel] | None, prefix: str) -> dict[str, Node]:
+    """Dotted key -> value of everything that is no section."""
+    found: dict[str, Node] = {}
     for key, value in node.value:
         dotted, section = f"{prefix}{key.value}", _section(model, key.value)
-        if key.value not in known:
-            yield dotted
-        elif section and isinstance(value, MappingNode) and isinstance(known[key.value], MappingNode):
-            yield from _beyond(value, known[key.value], section, f"{dotted}.")
+        if section and isinstance(value, MappingNode):
+            found |= _leaves(value, section, f"{dotted}.")
+        else:
+            found[dotted] = value
+    return found
 
 
-def _removals(base: MappingNode, text: str, stale: set[str], prefix: str) -> Iterator[_Splice]:
-    """Splices that take stale entries out: whole lines, or runs of a mapping on one line with their commas."""
-    entries = [(f"{prefix}{key.value}", key, value) for key, value in base.value]
-    run: list[tuple[str, int, int]] = []
+def _removals(base: MappingNode, text: str, gone: set[str], model: type[BaseModel] | None,
+              prefix: str) -> Iterator[_Splice]:
+    """Splices that take entries out: whole lines, or runs of a mapping on one line with their commas.
+
+    A section that nothing is left of goes whole, since a key without a value would be null.
+    """
+    run: tuple[int, int] | None = None
     before = int(base.start_mark.index) + 1  # where the last kept entry of a mapping on one line ends
-    for dotted, key, value in entries:
-        start = int(key.start_mark.index)
-        if dotted not in stale:
+    for key, value in base.value:
+        dotted, start, section = f"{prefix}{key.value}", int(key.start_mark.index), _section(model, key.value)
+        inner = _leaves(value, section, f"{dotted}.") if section and isinstance(value, MappingNode) else {dotted: value}
+        if not inner or not inner.keys() <= gone:
             if run:
-                yield _Splice(run[0][1], start, "", ", ".join(name for name, _, _ in run))
-                run = []
+                yield _Splice(run[0], start, "", dotted)
+                run = None
             before = _end(value)
-            if isinstance(value, MappingNode):
-                yield from _removals(value, text, stale, f"{dotted}.")
+            if section and isinstance(value, MappingNode):
+                yield from _removals(value, text, gone, section, f"{dotted}.")
         elif base.flow_style:
-            run.append((dotted, start, _end(value)))
+            run = (run[0] if run else start, _end(value))
         else:
             line, end = text.rfind("\n", 0, start) + 1, text.find("\n", _end(value))
             yield _Splice(line, end + 1 if end >= 0 else len(text), "", dotted)
     if run:
-        yield _Splice(before, run[-1][2], "", ", ".join(name for name, _, _ in run))
+        yield _Splice(before, run[1], "", prefix)
 
 
 def _compose(text: str, subject: str) -> MappingNode:

@@ -1,5 +1,6 @@
 """Section `train`: network, patches, loss, optimizer, schedule, precision."""
 
+import warnings
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -26,7 +27,8 @@ class TrainParams(Section):
     epochs: int = Field(default=30, ge=1)
     #: Patches of one optimizer step over all devices and accumulation steps.
     batch_size: int = Field(default=8, ge=1)
-    #: A step's batch is worked off in this many parts (saves memory, same gradient but for batch norm).
+    #: A step's batch is worked off in this many parts: saves memory, with the same gradient but for batch norm and the
+    #: loss term mcc, which see one part at a time.
     accumulation: int = Field(default=1, ge=1)
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     accelerator: Literal["auto", "cpu", "cuda", "mps"] = "auto"
@@ -41,7 +43,8 @@ class TrainParams(Section):
     ema_decay: float = Field(default=0.0, ge=0, lt=1)
     #: Worker processes that cut patches; 0 cuts them in the training process.
     workers: int = Field(default=0, ge=0)
-    #: Validation score that picks the checkpoint: mcc, macro_iou, or iou of one class as `iou:<class>`.
+    #: Validation score that picks the checkpoint, stops early and lowers the rate on plateaus, where one of these is
+    #: asked for (and is shown as the best so far in any case): mcc, macro_iou, or iou of one class as `iou:<class>`.
     monitor: str = Field(default="mcc", pattern=r"^(mcc|macro_iou|iou:[a-z][a-z0-9_]*)$")
     #: best: the epoch with the highest val score, the later of equals. last: the last epoch (then val has no say,
     #: unless training stops early or follows a plateau).
@@ -71,25 +74,52 @@ class TrainParams(Section):
         if self.patches.per_epoch % self.batch_size:
             raise ValueError(f"train.patches.per_epoch must be a multiple of batch_size={self.batch_size}: "
                              f"got {self.patches.per_epoch}")
-        if self.schedule.momentum_low >= self.optimizer.momentum > 0:
+        if self.schedule.momentum_low and self.schedule.momentum_low >= self.optimizer.momentum:
             raise ValueError("train.schedule.momentum_low must be below train.optimizer.momentum="
-                             f"{self.optimizer.momentum:g}: got {self.schedule.momentum_low:g}")
+                             f"{self.optimizer.momentum:g}, or 0: got {self.schedule.momentum_low:g}")
         if self.schedule.warms_up and self.schedule.warmup_epochs > self.epochs:
             raise ValueError(f"train.schedule.warmup_epochs must not exceed epochs={self.epochs}, or the rate "
                              f"never arrives: got {self.schedule.warmup_epochs}")
         return self
 
     @model_validator(mode="after")
+    def _settings_have_effect(self) -> "TrainParams":
+        warmed = self.epochs - self.schedule.warmup_epochs
+        if self.schedule.name == "restarts" and self.schedule.restart_epochs >= warmed:
+            warnings.warn("train.schedule.name: restarts never restarts: restart_epochs="
+                          f"{self.schedule.restart_epochs} leaves none of the {warmed} epochs after the "
+                          "warm-up for a second cycle", stacklevel=2)
+        if self.loss.weights.mcc and self.accumulation > 1:
+            warnings.warn(f"train.loss.weights.mcc is of one part of a step at a time, {1 / self.accumulation:.0%} of "
+                          f"its patches with train.accumulation={self.accumulation}: the term gets noisier than with a "
+                          "step in one part", stacklevel=2)
+        return self
+
+    @model_validator(mode="after")
+    def _half_precision_needs_a_gpu(self) -> "TrainParams":
+        if self.accelerator == "cpu" and self.precision == "16-mixed":
+            raise ValueError("train.precision must be bf16-mixed or 32-true with train.accelerator: cpu: got 16-mixed")
+        return self
+
+    @model_validator(mode="after")
     def _scored_where_it_decides(self) -> "TrainParams":
         if self.score_every > 1 and self.val_decides:
-            raise ValueError("train.score_every must be 1 where val scores choose epochs, stop training or set the rate: "
-                             f"got {self.score_every}; or set select: last, early_stop_patience: 0 and no plateau")
+            raise ValueError("train.score_every must be 1 where val scores choose epochs, stop training or set "
+                             f"the rate: got {self.score_every}; or set select: last, early_stop_patience: 0 and no "
+                             "plateau")
         return self
 
     @property
     def val_decides(self) -> bool:
         """Whether the monitored val score has a say in the weights."""
-        return self.select == "best" or self.early_stop_patience > 0 or self.schedule.name == "plateau"
+        return bool({"epoch", "stop", "rate"} & set(self.val_chose))
+
+    @property
+    def val_chose(self) -> tuple[str, ...]:
+        """What the val part has a say in: the kept `epoch`, the `stop`, the learning `rate`, the `temperature`."""
+        says = {"epoch": self.select == "best", "stop": self.early_stop_patience > 0,
+                "rate": self.schedule.name == "plateau", "temperature": self.calibration.temperature}
+        return tuple(name for name, chosen in says.items() if chosen)
 
     def scores_epoch(self, epoch: int) -> bool:
         """Whether val is scored after an epoch, counted from 1."""

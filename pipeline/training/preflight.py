@@ -1,7 +1,8 @@
-"""Memory pre-flight: what a training step needs, found without allocating it, and what would fit instead.
+"""Memory pre-flight: what a training needs, found without allocating it, and what would fit instead.
 
-One step of forward, loss and backward runs on fake tensors, which have shapes and no data; every storage it makes is
-counted from its birth to its release. Weights, gradients, the optimizer's state and copies of the weights come on top.
+One step of forward, loss and backward, and one batch of val as it is scored, run on fake tensors, which have shapes and
+no data; every storage they make is counted from its birth to its release. Weights, gradients, the optimizer's state and
+copies of the weights come on top.
 
 Shape legend: N patches of a part, K classes, C channels, H rows, W columns.
 """
@@ -32,12 +33,15 @@ MARGIN_SHARE, MARGIN_BYTES = 0.25, 128 * 2**20
 #: What was found already, by everything that it depends on.
 _PEAKS: dict[tuple[object, ...], int] = {}
 
+#: Patches or windows, rows, columns.
+Shape = tuple[int, int, int]
+
 _PRECISION = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 
 
 @dataclass(frozen=True)
 class MemoryNeed:
-    """Bytes that one process of a training needs on its device at the worst moment of a step, by purpose."""
+    """Bytes that one process of a training needs on its device at its worst moment, by purpose."""
 
     #: Parameters and buffers.
     weights: int
@@ -48,46 +52,57 @@ class MemoryNeed:
     copies: int
     #: Patches, activations, their gradients and what the loss takes, beyond the above.
     activations: int
+    #: What scoring val takes when the activations of a step are gone.
+    scoring: int
     margin: int
 
     @property
+    def scoring_decides(self) -> bool:
+        """Whether scoring val takes more than a step."""
+        return self.scoring > self.activations
+
+    @property
     def total(self) -> int:
-        """All of it."""
-        return self.weights + self.gradients + self.optimizer + self.copies + self.activations + self.margin
+        """What is needed at once."""
+        return (self.weights + self.gradients + self.optimizer + self.copies + max(self.activations, self.scoring)
+                + self.margin)
 
     def __str__(self) -> str:
+        working = f"scoring {_gib(self.scoring)}" if self.scoring_decides else f"activations {_gib(self.activations)}"
         return (f"{_gib(self.total)} (weights {_gib(self.weights)}, gradients {_gib(self.gradients)}, optimizer "
-                f"{_gib(self.optimizer)}, copies {_gib(self.copies)}, activations {_gib(self.activations)}, margin "
-                f"{_gib(self.margin)})")
+                f"{_gib(self.optimizer)}, copies {_gib(self.copies)}, {working}, margin {_gib(self.margin)})")
 
 
-def preflight(network: ModelSpec | Segmenter, params: TrainParams, device: torch.device) -> MemoryNeed:
-    """What one step needs; nothing of it is allocated, and no random number is drawn.
+def preflight(network: ModelSpec | Segmenter, params: TrainParams, device: torch.device,
+              scored_NHW: Shape | None = None) -> MemoryNeed:
+    """What a training needs; nothing of it is allocated, and no random number is drawn.
 
     Args:
         network: a spec, or the segmenter built from one.
         params: of the training.
         device: where it would run.
+        scored_NHW: the largest batch in which val is scored, in full precision and whatever the accumulation.
 
     Raises:
         ModelError: the network cannot be trained on parts of so few patches.
     """
     with _generators_kept(device):
-        return _need(network if isinstance(network, Segmenter) else build(network), params, device)
+        return _need(network if isinstance(network, Segmenter) else build(network), params, device, scored_NHW)
 
 
 def check_memory(network: ModelSpec | Segmenter, params: TrainParams, device: torch.device,
-                 limit_bytes: int | None = None) -> MemoryNeed:
-    """What one step needs, if the device has it.
+                 limit_bytes: int | None = None, scored_NHW: Shape | None = None) -> MemoryNeed:
+    """What a training needs, if the device has it.
 
     Args:
         network: a spec, or the segmenter built from one.
         params: of the training.
         device: where it would run.
         limit_bytes: memory there; by default what is free now.
+        scored_NHW: the largest batch in which val is scored.
 
     Raises:
-        ModelError: a step does not fit; it says what would.
+        ModelError: a step or the scoring does not fit; it says what would.
     """
     with _generators_kept(device):
         segmenter = network if isinstance(network, Segmenter) else build(network)
@@ -97,9 +112,14 @@ def check_memory(network: ModelSpec | Segmenter, params: TrainParams, device: to
     if limit_bytes is None:
         # What is free now is so beside the weights, if these are there already.
         limit += sum(t.nbytes for t in segmenter.state_dict().values() if t.device.type == device.type)
-    need = preflight(segmenter, params, device)
+    need = preflight(segmenter, params, device, scored_NHW)
     if need.total <= limit:
         return need
+    if scored_NHW is not None and need.scoring_decides:
+        windows, height, width = scored_NHW
+        raise ModelError(f"scoring val must fit the memory of {device}: {windows} windows of {height} x {width} px "
+                         f"need {need}, of {_gib(limit)} that are free; choose a smaller spatial_split.block_size_m or "
+                         "a smaller network")
     raise ModelError(_refusal(segmenter, params, device, need, limit))
 
 
@@ -114,21 +134,24 @@ def _refusal(segmenter: Segmenter, params: TrainParams, device: torch.device, ne
     size_px, share = params.patches.size_px, params.batch_size // params.devices
     said = (f"a training step must fit the memory of {device}: parts of {share // params.accumulation} patches of "
             f"{size_px} px need {need}, of {_gib(limit)} that are free; ")
+    why = "one patch does not fit either"
     for accumulation in range(params.accumulation + 1, share + 1):
         if share % accumulation:
             continue
         try:
             smaller = preflight(segmenter, params.model_copy(update={"accumulation": accumulation}), device)
-        except ModelError:
+        except ModelError as error:
+            why = (f"smaller parts do not fit either or, of {share // accumulation} patches, cannot be trained "
+                   f"({' '.join(str(error.__cause__).split())[:120]})")
             break
         if smaller.total <= limit:
             return (f"{said}set train.accumulation: {accumulation} with train.batch_size: {params.batch_size}, whose "
                     f"parts of {share // accumulation} need {_gib(smaller.total)}")
     instead = "" if params.precision != "32-true" else ", or train.precision: bf16-mixed"
-    return f"{said}one patch does not fit either: choose smaller train.patches.size_px or a smaller network{instead}"
+    return f"{said}{why}: choose a smaller train.patches.size_px or a smaller network{instead}"
 
 
-def _need(segmenter: Segmenter, params: TrainParams, device: torch.device) -> MemoryNeed:
+def _need(segmenter: Segmenter, params: TrainParams, device: torch.device, scored_NHW: Shape | None) -> MemoryNeed:
     patches = params.batch_size // (params.devices * params.accumulation)
     weights = sum(t.nbytes for t in segmenter.state_dict().values())
     # Frozen encoders thaw one day; what the network itself freezes never gets a gradient.
@@ -143,8 +166,9 @@ def _need(segmenter: Segmenter, params: TrainParams, device: torch.device) -> Me
     stepping = gradients if device.type == "cuda" else 2 * max(learning)
     copies = weights * (params.ema_decay > 0) + weights * (device.type == "cpu") + gradients * (params.devices > 1)
     working = max(peak - weights - gradients, stepping)
-    return MemoryNeed(weights, gradients, _optimizer_bytes(params, gradients), copies, working,
-                      int(MARGIN_SHARE * working) + MARGIN_BYTES)
+    scoring = _known_scoring(segmenter, device, scored_NHW) - weights if scored_NHW else 0
+    return MemoryNeed(weights, gradients, _optimizer_bytes(params, gradients), copies, working, scoring,
+                      int(MARGIN_SHARE * max(working, scoring)) + MARGIN_BYTES)
 
 
 def _optimizer_bytes(params: TrainParams, gradients: int) -> int:
@@ -175,6 +199,29 @@ def _peak_of_step(segmenter: Segmenter, params: TrainParams, device: torch.devic
             # The second part's activations meet the gradients of the first.
             for _ in range(min(2, params.accumulation)):
                 _part(model, loss, params, device, patches, dtype)
+        peak: int = counted.peak
+        return peak
+
+
+def _known_scoring(segmenter: Segmenter, device: torch.device, scored_NHW: Shape) -> int:
+    """`_peak_of_scoring`, found once in a process for all members of a training."""
+    spec = segmenter.spec
+    key = (spec.network.model_dump_json(), spec.channels, spec.classes, device.type, scored_NHW)
+    if key not in _PEAKS:
+        _PEAKS[key] = _peak_of_scoring(segmenter, device, scored_NHW)
+    return _PEAKS[key]
+
+
+def _peak_of_scoring(segmenter: Segmenter, device: torch.device, scored_NHW: Shape) -> int:
+    """Bytes of weights and everything made on the way through two batches of val, when they are most."""
+    windows, height, width = scored_NHW
+    with FakeTensorMode():
+        model = _faked(segmenter, device).eval()
+        with _Counted(model.state_dict()) as counted, torch.no_grad():
+            # The logits of a batch are still there while the next one is predicted.
+            for _ in range(2):
+                logits = model(torch.zeros(windows, len(model.spec.channels), height, width, device=device))
+                model.decode(logits).argmax(dim=1)
         peak: int = counted.peak
         return peak
 

@@ -15,7 +15,7 @@ from pipeline.params.patches import PatchParams
 from pipeline.params.task import Task
 from pipeline.params.train import TrainParams
 from pipeline.patches.anchors import class_pools
-from pipeline.patches.augment.source import augmented, label_shares
+from pipeline.patches.augment.source import augmented, weight_shares
 from pipeline.patches.augment.values import value_changes
 from pipeline.patches.composition import Drawn, as_report, open_sampler, target_composition
 from pipeline.patches.ground import TrainGround, class_counts, open_ground
@@ -71,13 +71,13 @@ def prepare(store: SceneStore, split: Split, task: Task, params: TrainParams, se
     source = _source(grounds, recipe, raw, drawn.sampler, params.patches, seed)
     bias: tuple[float, ...] = ()
     if params.calibration.prior:
-        met_K = np.array([drawn.expected[name] for name in split.classes])
+        met_K = np.array([drawn.weighed[name] for name in split.classes])
         if params.patches.augmentation.copy_paste:
             # A class too rare for the patches looked at has the share it had before others were pasted.
-            met_K = np.where((found_K := label_shares(source, len(split.classes))) > 0, found_K, met_K)
+            met_K = np.where((found_K := weight_shares(source, len(split.classes))) > 0, found_K, met_K)
         bias = logit_bias(counts_K, met_K, pixel_importance(weights_K, params, split.classes), split.classes)
         if not bias:
-            warnings.warn("train.calibration.prior has no effect: neither sampling nor class weights change the "
+            warnings.warn("train.calibration.prior has no effect: neither sampling nor weights change the "
                           "classes' shares", stacklevel=2)
     colors = {c.name: c.color for c in task.classes}
     background = split.classes[split.lut[task.class_names.index(task.background)]] if task.background else ""
@@ -89,7 +89,8 @@ def prepare(store: SceneStore, split: Split, task: Task, params: TrainParams, se
                      low=statistics.low, high=statistics.high, band_low=raw.low, band_high=raw.high,
                      patch_size_px=params.patches.size_px,
                      size_multiple=2**params.network.encoder_depth, pixel_size_m=pixel_size_m,
-                     split=folder_sha256(split.folder), seed=seed, val_fold=split.val_fold, logit_bias=bias)
+                     split=folder_sha256(split.folder), seed=seed, val_fold=split.val_fold, logit_bias=bias,
+                     val_chose=params.val_chose)
     counts = {name: int(n) for name, n in zip(split.classes, counts_K, strict=True)}
     return Prepared(spec, source, weights_K, counts, as_report(drawn, counts))
 
@@ -99,7 +100,7 @@ def _drawn(grounds: Sequence[TrainGround], task: Task, params: PatchParams, seed
     target_K = np.zeros(len(grounds[0].split.classes))
     if params.sampling.name == "balanced":
         target_K = target_composition(params.sampling, task.class_names, grounds)
-    return open_sampler(grounds, params, target_K, seed)
+    return open_sampler(grounds, params, target_K, seed, task.class_names)
 
 
 def _source(grounds: Sequence[TrainGround], recipe: ChannelRecipe, raw: BandStatistics, sampler: Sampler,

@@ -25,8 +25,8 @@ def logit_bias(true_K: AnyArray, drawn_K: AnyArray, importance_K: AnyArray,
 
     Args:
         true_K: labelled train pixels, or shares, of each class.
-        drawn_K: share of each class among the labelled pixels drawn.
-        importance_K: weight of a pixel of each class in the loss.
+        drawn_K: share of each class in the weights of the labelled pixels drawn.
+        importance_K: what the loss weighs a class with beside these weights.
         classes: names by id.
 
     Returns:
@@ -75,11 +75,14 @@ def rebalancings(params: TrainParams) -> list[str]:
         found.append(f"train.loss.class_weights: {loss.class_weights}")
     if loss.weights.focal > 0 and len({*loss.focal.alpha.values(), 1.0}) > 1:
         found.append(f"train.loss.focal.alpha: {dict(loss.focal.alpha)}")
+    if params.patches.augmentation.copy_paste > 0:
+        found.append(f"train.patches.augmentation.copy_paste: {params.patches.augmentation.copy_paste:g}")
     return found
 
 
 #: What switches each of them off.
-_OFF = {"train.patches.sampling.name": "random", "train.loss.class_weights": "none", "train.loss.focal.alpha": "{}"}
+_OFF = {"train.patches.sampling.name": "random", "train.loss.class_weights": "none", "train.loss.focal.alpha": "{}",
+        "train.patches.augmentation.copy_paste": "0"}
 
 
 def warn_of_several(params: TrainParams) -> None:

@@ -50,12 +50,13 @@ class Augmented:
         return closed(pixels, patch, donors)
 
 
-def label_shares(source: PatchSource, classes: int, patches: int = 512) -> AnyArray:
-    """Share of each class among the labelled pixels that a source draws, float64 K, measured on its first patches."""
-    counts = np.zeros(256, dtype=np.int64)
+def weight_shares(source: PatchSource, classes: int, patches: int = 512) -> AnyArray:
+    """Share of each class in the weights of the labelled pixels a source draws, float64 K, by its first patches."""
+    sums = np.zeros(256)
     for index in range(patches):
-        counts += np.bincount(opened(source.draw(0, index)).labels.ravel(), minlength=256)
-    return np.asarray(counts[:classes] / max(1, counts[:classes].sum()))
+        pixels = opened(source.draw(0, index))
+        sums += np.bincount(pixels.labels.ravel(), weights=pixels.weight.ravel(), minlength=256)
+    return np.asarray(sums[:classes] / (sums[:classes].sum() or 1))
 
 
 def augmented(source: PatchSource, params: AugmentParams, seed: int, classes: Sequence[str],

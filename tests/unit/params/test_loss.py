@@ -55,7 +55,7 @@ def test_defaults_and_the_whole_recipe_are_silent():
     LossParams(weights={**FOCAL, "focal": 0.25, "dice": 0.25, "mcc": 0.35, "boundary": 0.15}, class_weights="none",
                ramp={"terms": ["mcc", "boundary"], "start_epoch": 5, "epochs": 5}, focal={"alpha": {"lake": 3}},
                boundary={"interface": ["ice", "lake"], "interface_weight": 3, "width_px": 3},
-               ).check(TASK, boundary_head=True, epochs=6)
+               ).check(TASK, boundary_head=True, epochs=10)
 
 
 @pytest.mark.parametrize("settings", [

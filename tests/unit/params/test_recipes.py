@@ -162,21 +162,51 @@ def test_projects_recipes_are_valid_and_lead_back_to_the_default(project: Path) 
         assert back == default, f"the way back from {name}"
 
 
-def test_what_other_recipes_brought_is_taken_out_and_nothing_else() -> None:
-    recipes = {"settlement": "seed: 1\ntrain:\n  loss: {weights: {dice: 1}}\n  epochs: 3\n",
-               "other": "train:\n  ema_decay: 0.5\n  loss:\n    weights: {focal: 1, mcc: 1}\n    label_smoothing: 0\n",
-               "small": "train:\n  ema_decay: 0.9\n"}
-    params = ("seed: 1  # mine\ntrain:\n  folds: 5  # kept: no recipe names it\n"
-              "  loss: {weights: {dice: 1, focal: 2, mcc: 3}, label_smoothing: 0.2}\n  ema_decay: 0.5  # gone\n"
+RECIPES = {
+    "settlement": "seed: 1\ntrain:\n  loss: {weights: {dice: 1}}\n  epochs: 3\n",
+    "other": "train:\n  ema_decay: 0.5\n  loss:\n    weights: {focal: 1, mcc: 1}\n    label_smoothing: 0\n"
+             "    ramp: {terms: [mcc]}\n",
+    "small": "train:\n  ema_decay: 0.9\n"}
+
+
+def test_what_another_recipe_brought_is_taken_out_and_nothing_else() -> None:
+    params = ("seed: 1  # mine\ntrain:\n  folds: 5  # kept: no recipe names it\n  ema_decay: 0.5  # gone\n"
+              "  loss: {weights: {focal: 1.0, dice: 1, mcc: 3}, label_smoothing: 0, ramp: {terms: [mcc]}}\n"
               "  epochs: 3\n")
-    text, gone = without_leftovers(params, "settlement", recipes)
+    text, gone = without_leftovers(params, "settlement", RECIPES)
     assert text == ("seed: 1  # mine\ntrain:\n  folds: 5  # kept: no recipe names it\n"
-                    "  loss: {weights: {dice: 1}}\n  epochs: 3\n")
-    assert gone == ["train.loss.weights.focal, train.loss.weights.mcc", "train.loss.label_smoothing", "train.ema_decay"]
-    text, gone = without_leftovers(params, "small", recipes)
+                    "  loss: {weights: {dice: 1, mcc: 3}}\n  epochs: 3\n")
+    assert gone == ["train.ema_decay: 0.5", "train.loss.weights.focal: 1.0", "train.loss.label_smoothing: 0",
+                    "train.loss.ramp.terms: [mcc]"]
+    text, gone = without_leftovers(params, "small", RECIPES)
     assert "ema_decay: 0.5  # gone" in text
     assert "focal" not in text
-    assert without_leftovers(params, "small", {"small": recipes["small"]}) == (params, [])
+    assert without_leftovers(params, "small", {"small": RECIPES["small"]}) == (params, [])
+
+
+def test_what_the_user_wrote_stays_though_a_recipe_has_the_key_or_by_chance_the_value() -> None:
+    params = "train:\n  ema_decay: 0.5\n  loss: {weights: {dice: 1, focal: 2, mcc: 3}}\n"
+    assert without_leftovers(params, "settlement", RECIPES) == (params, [])  # one of five values of `other`
+
+
+def test_a_section_left_empty_goes_whole_and_a_value_of_null_never_appears() -> None:
+    params = ("train:\n  epochs: 3\n  loss:\n    # about weights\n    weights:\n      focal: 1\n      mcc: 1\n"
+              "    label_smoothing: 0\n")
+    text, _ = without_leftovers(params, "settlement", RECIPES)
+    assert text == "train:\n  epochs: 3\n"
+    text, _ = without_leftovers("train: {loss: {weights: {focal: 1, mcc: 1}, label_smoothing: 0}, epochs: 3}\n",
+                                "settlement", RECIPES)
+    assert text == "train: {epochs: 3}\n"
+
+
+@pytest.mark.parametrize(("weights", "left"), [
+    ("{focal: 1, mcc: 1, dice: 2}", "{dice: 2}"), ("{dice: 2, focal: 1, mcc: 1}", "{dice: 2}"),
+    ("{focal: 1, dice: 2, mcc: 1}", "{dice: 2}"), ("{focal: 1, dice: 2, mcc: 1, tversky: 3}", "{dice: 2, tversky: 3}"),
+    ("{focal: 7, dice: 2, mcc: 1}", "{focal: 7, dice: 2}")])
+def test_entries_on_one_line_go_with_their_commas(weights: str, left: str) -> None:
+    rest = "    label_smoothing: 0\n    ramp: {terms: [mcc]}\n"
+    text, _ = without_leftovers(f"train:\n  loss:\n    weights: {weights}\n{rest}  epochs: 3\n", "settlement", RECIPES)
+    assert text == f"train:\n  loss:\n    weights: {left}\n  epochs: 3\n"
 
 
 def test_a_run_at_the_front_of_a_line_goes_with_its_commas() -> None:
@@ -184,3 +214,31 @@ def test_a_run_at_the_front_of_a_line_goes_with_its_commas() -> None:
                "other": "train:\n  optimizer: {name: sgd, momentum: 0.8}\n"}
     text, _ = without_leftovers("train:\n  optimizer: {name: sgd, momentum: 0.8, lr: 1e-2}\n", "settlement", recipes)
     assert text == "train:\n  optimizer: {lr: 1e-2}\n"
+
+
+def test_settings_of_ones_own_survive_the_way_to_the_default_and_back(project: Path, tmp_path: Path) -> None:
+    file, own = tmp_path / "params.yaml", "  folds: 5\n  ema_decay: 0.99\n"
+    default = (project / "recipes/settlement.yaml").read_text(encoding="utf-8")
+    file.write_text(default.replace("  epochs: 50\n", f"  epochs: 50\n{own}").replace(
+        "  tiles: {size_px: 256", "  tta: d4\n  tiles: {size_px: 256"), encoding="utf-8")
+    before = file.read_text(encoding="utf-8")
+    assert use(file, project / "recipes", "settlement") == []
+    assert file.read_text(encoding="utf-8") == before
+    use(file, project / "recipes", "settlement-b7")
+    assert own in file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["settlement", "settlement-b7"])
+def test_after_glacier_comes_a_whole_recipe_and_what_went_is_told(name: str, project: Path, tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text((project / "recipes/settlement.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    use(file, project / "recipes", "glacier")
+    text = file.read_text(encoding="utf-8").replace("ema_decay: 0.95", "ema_decay: 0.99")
+    file.write_text(text, encoding="utf-8")
+    told = use(file, project / "recipes", name)
+    assert "removed train.folds: 5" in told
+    assert "removed acquire.synthetic.kind: glacier" in told
+    found = plain(file.read_text(encoding="utf-8"))
+    wanted = plain((project / f"recipes/{name}.yaml").read_text(encoding="utf-8"))
+    assert found["train"].pop("ema_decay") == 0.99  # not the recipe's value, so not the recipe's
+    assert found == wanted
