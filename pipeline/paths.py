@@ -94,6 +94,11 @@ class Paths:
         return self.repository / ".kumulus/downloads"
 
     @property
+    def scratch(self) -> Path:
+        """What a stage needs while it runs and nobody after it."""
+        return self.root / ".kumulus/scratch"
+
+    @property
     def ablations(self) -> Path:
         """Results of an ablation's variants, by which an interrupted one continues; tracked by neither."""
         return self.repository / ".kumulus/ablate"

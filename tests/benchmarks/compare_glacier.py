@@ -4,17 +4,20 @@
         [--epochs N] [--minutes M] [--threads 2] [--list]
 
 Everything lies below --work and is kept: data sets (stages acquire to spatial_split), two pretrainings, and a folder
-a variant with its params.yaml, models and reports. Run again after a kill, it goes on: a step whose params.yaml is the
-same and whose result is there is skipped, and a killed training resumes. --data names a folder whose data/ already
-holds the recipe's own images. --folds 1 trains only the member of the first val fold. --epochs shortens (or lengthens)
+a variant with its params.yaml, models and reports. Run again after a kill, it goes on: a finished step leaves
+done-<stage>.json with the digests of its params, code and input data, is skipped where these are the same, and runs
+anew, with all after it, where they are not; a killed training resumes. --data names a folder whose data/ already holds
+the recipe's own images. --folds 1 trains only the member of the first val fold. --epochs shortens (or lengthens)
 every fine-tuning alike. --minutes starts nothing that would, by the longest variant so far, end later. Set
 KUMULUS_PROCESSES=2 for the data sets.
 
 Writes table.md and table.json, of every variant that is finished in the folder (also by an earlier call, with other
 options): MCC, macro IoU, and for each class IoU, precision, recall and one-vs-rest MCC, lakes as objects found and
 false, all of the held-out images (each scored by the member that did not see it), with 95 % intervals that resample
-images; and each variant's paired difference to the recipe on the same resamples. The naive set-up's warm restarts end a
-cycle with the last epoch when epochs are 24 (8 + 16).
+images; and each variant's paired difference to the recipe on the same resamples. Each row has its epochs, folds and the
+digest of its params, code and data; one whose code, data, folds or epochs are not the recipe's (but for "twice as
+long") is marked and has no difference. The naive set-up's warm restarts end a cycle with the last epoch when epochs are
+24 (8 + 16).
 """
 
 import argparse
@@ -32,7 +35,7 @@ import numpy as np
 import pandas as pd
 from ruamel.yaml import YAML
 
-from pipeline.digests import CODE_ROOT, file_sha256
+from pipeline.digests import CODE_ROOT, canonical_sha256, file_sha256, folder_sha256, stage_code, stage_params
 from pipeline.metrics.bootstrap import Estimate, Resamples, Sampled, differences, estimates, sample_scores
 from pipeline.metrics.confusion import Confusion
 from pipeline.params.load import load, parse
@@ -55,6 +58,8 @@ class Variant:
     name: str
     changes: Mapping[str, Any] = field(default_factory=dict)
     start: str = SHIFTED
+    #: Times as many epochs as the recipe.
+    longer: int = 1
 
 
 VARIANTS = (
@@ -89,7 +94,7 @@ VARIANTS = (
     }),
     Variant("patches of 64 px", {"train.patches.size_px": 64, "train.patches.per_epoch": 256, "train.batch_size": 32}),
     Variant("lakes weigh more", {"train.loss.focal.alpha": {"lake": 8.0}}),
-    Variant("twice as long", {"train.epochs": 48}),
+    Variant("twice as long", longer=2),
 )
 
 
@@ -108,22 +113,45 @@ def recipe_params(recipe: str, changes: Mapping[str, Any]) -> dict[str, Any]:
     return plain
 
 
-def write_params(root: Path, plain: Mapping[str, Any]) -> bool:
-    """Write params.yaml (JSON is YAML) and say whether an equal one was there."""
-    file = root / "params.yaml"
-    text = json.dumps(plain, indent=1) + "\n"
-    same = file.exists() and file.read_text(encoding="utf-8") == text
+def write_params(root: Path, plain: Mapping[str, Any]) -> None:
+    """Write params.yaml (JSON is YAML)."""
     root.mkdir(parents=True, exist_ok=True)
     (root / plain["acquire"].get("inputs", "inputs")).mkdir(exist_ok=True)
-    file.write_text(text, encoding="utf-8")
-    return same
+    (root / "params.yaml").write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
+
+
+def identity_of(root: Path, stage: str) -> dict[str, str]:
+    """What a stage's result in a folder depends on, as digests: its own params, its code, and what it reads."""
+    paths = Paths(root)
+    params = load(paths.params_file).dump()
+    found = {"params": canonical_sha256(stage_params(CODE_ROOT, stage, params)),
+             "code": canonical_sha256(stage_code(CODE_ROOT, stage))}
+    reads = {"train": (paths.scenes, paths.splits), "evaluate": (paths.scenes, paths.splits, paths.checkpoint)}
+    for folder in reads.get(stage, ()):
+        found[folder.name] = folder_sha256(folder) if folder.is_dir() else ""
+    return found
+
+
+def marker_of(root: Path, stage: str) -> Path:
+    """Where a finished stage's identity is written."""
+    return root / f"done-{stage}.json"
+
+
+def is_done(root: Path, stage: str, *results: Path) -> bool:
+    """Whether a stage has finished with the params, code and input data of now, and its results are there."""
+    marker = marker_of(root, stage)
+    there = marker.exists() and all(result.exists() for result in results)
+    return there and bool(json.loads(marker.read_text(encoding="utf-8")) == identity_of(root, stage))
 
 
 def run_stage(root: Path, stage: str) -> float:
-    """Run a stage on a folder in a process of its own; seconds it took."""
-    started = time.perf_counter()
+    """Run a stage on a folder in a process of its own and mark it as finished; seconds it took."""
+    started, marker = time.perf_counter(), marker_of(root, stage)
+    marker.unlink(missing_ok=True)
+    identity = identity_of(root, stage)  # of the beginning: code is read then
     command = [sys.executable, "-m", "tests.benchmarks.compare_glacier", "--stage", stage, "--work", str(root)]
     subprocess.run(command, cwd=CODE_ROOT, check=True)
+    write_json(marker, identity)
     return time.perf_counter() - started
 
 
@@ -137,18 +165,22 @@ def stage_in_process(root: Path, stage: str) -> None:
 
 def make_data(root: Path, plain: Mapping[str, Any]) -> Path:
     """The folder with the images of a recipe, split; made where it is not there yet."""
-    same = write_params(root, {**plain, "train": {}})
-    if not (same and Paths(root).splits.is_dir()):
-        for stage in DATA_STAGES:
+    write_params(root, {**plain, "train": {}})
+    paths, fresh = Paths(root), True
+    for stage, result in zip(DATA_STAGES, (paths.raw, paths.labels, paths.scenes, paths.splits), strict=True):
+        fresh = fresh and is_done(root, stage, result)
+        if not fresh:  # what comes after an old step is old too
             print(f"  {root.name}: {stage} {run_stage(root, stage):.0f} s", flush=True)
     return root
 
 
 def link_data(root: Path, data: Path) -> None:
-    """Let a folder use the data of another."""
-    link = root / "data"
-    if not link.exists():
-        link.symlink_to((data / "data").resolve(), target_is_directory=True)
+    """Let a folder use the data of another, and of no third."""
+    link, target = root / "data", (data / "data").resolve()
+    if link.is_symlink() and link.resolve() != target:
+        link.unlink()
+    if not link.is_symlink():
+        link.symlink_to(target, target_is_directory=True)
 
 
 def pretrain(work: Path, name: str, threads: int) -> Path:
@@ -157,9 +189,9 @@ def pretrain(work: Path, name: str, threads: int) -> Path:
     plain = recipe_params("glacier-pretrain", {"acquire.synthetic.domain": domain, "train.threads": threads})
     data = make_data(work / "data" / name, plain)
     root = work / "pretrained" / name
-    same = write_params(root, plain)
+    write_params(root, plain)
     link_data(root, data)
-    if not (same and Paths(root).run_file.exists()):
+    if not is_done(root, "train", Paths(root).run_file, Paths(root).checkpoint):
         print(f"  {name}: train {run_stage(root, 'train'):.0f} s", flush=True)
     return Paths(root).checkpoint
 
@@ -170,8 +202,7 @@ def variant_params(variant: Variant, options: argparse.Namespace, start: Path | 
                                "evaluate.baselines.boosting": False, "evaluate.baselines.boosting_focal": False}
     if options.folds == 1:
         changes["train.folds"] = 1
-    if options.epochs:
-        changes["train.epochs"] = options.epochs
+    changes["train.epochs"] = variant.longer * (options.epochs or recipe_params("glacier", {})["train"]["epochs"])
     changes |= variant.changes
     if start is not None:
         weights = start / "members/0/weights.safetensors"
@@ -188,16 +219,38 @@ def run_variant(variant: Variant, work: Path, data: Path, options: argparse.Name
     """Train and evaluate a variant unless that is done; its folder."""
     start = pretrain(work, variant.start, options.threads) if variant.start else None
     root = folder_of(work, variant)
-    same = write_params(root, variant_params(variant, options, start))
+    write_params(root, variant_params(variant, options, start))
     link_data(root, data)
     paths = Paths(root)
-    if same and (paths.report("evaluate") / "metrics.json").exists():
-        print(f"{variant.name}: done before", flush=True)
-        return root
-    if not (same and paths.run_file.exists()):
+    if not is_done(root, "train", paths.run_file, paths.checkpoint):
+        marker_of(root, "evaluate").unlink(missing_ok=True)
         print(f"{variant.name}: train {run_stage(root, 'train'):.0f} s", flush=True)
-    print(f"{variant.name}: evaluate {run_stage(root, 'evaluate'):.0f} s", flush=True)
+    if is_done(root, "evaluate", paths.report("evaluate") / "metrics.json"):
+        print(f"{variant.name}: done before", flush=True)
+    else:
+        print(f"{variant.name}: evaluate {run_stage(root, 'evaluate'):.0f} s", flush=True)
     return root
+
+
+def finished(root: Path) -> bool:
+    """Whether a folder has a result whose evaluation ended, whatever code and params it was made with."""
+    return all(marker_of(root, stage).exists() for stage in ("train", "evaluate"))
+
+
+def made_with(root: Path) -> dict[str, Any]:
+    """What a finished result was made with: epochs, folds, and digests of its params, code and data."""
+    marks = {stage: json.loads(marker_of(root, stage).read_text(encoding="utf-8")) for stage in ("train", "evaluate")}
+    train = YAML(typ="safe", pure=True).load((root / "params.yaml").read_text(encoding="utf-8"))["train"]
+    code, data = ([mark[key] for mark in marks.values() for key in keys] for keys in (("code",), ("scenes", "splits")))
+    return {"epochs": train["epochs"], "folds": train["folds"], "digest": canonical_sha256(marks)[:12],
+            "code": canonical_sha256(code)[:12], "data": canonical_sha256(data)[:12]}
+
+
+def apart(name: str, made: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[str]:
+    """In what, beside its own change, a variant's result differs from the recipe's, so that they cannot be compared."""
+    longer = next(variant.longer for variant in VARIANTS if variant.name == name)
+    wanted = {**recipe, "epochs": longer * recipe["epochs"]}
+    return [key for key in ("epochs", "folds", "code", "data") if made[key] != wanted[key]]
 
 
 @dataclass(frozen=True)
@@ -207,6 +260,7 @@ class Scored:
     metrics: Mapping[str, Any]
     by_method: Mapping[str, Sampled]
     resamples: Resamples
+    made: Mapping[str, Any]
 
 
 def read_scores(root: Path) -> Scored:
@@ -222,7 +276,7 @@ def read_scores(root: Path) -> Scored:
         if name != "network_member":
             confusions = {int(block): _confusion(rows, len(classes)) for block, rows in part.groupby("block")}
             by_method[str(name)] = sample_scores(confusions, classes, resamples)
-    return Scored(metrics, by_method, resamples)
+    return Scored(metrics, by_method, resamples, made_with(root))
 
 
 def _confusion(rows: pd.DataFrame, k: int) -> Confusion:
@@ -247,10 +301,11 @@ def rows_of(name: str, scored: Scored, recipe: Scored | None) -> list[dict[str, 
             continue
         label = name if method == "network" else f"{name}: {method}"
         found = estimates(sampled, scored.resamples)
-        row: dict[str, Any] = {"name": label, "scores": {key: vars(value) for key, value in found.items()}}
+        row: dict[str, Any] = {"name": label, "scores": {key: vars(value) for key, value in found.items()},
+                               **scored.made, "apart": apart(name, scored.made, recipe.made) if recipe else []}
         lakes = scored.metrics["objects"].get("lake", {}).get(method)
         row["lakes"] = lakes
-        comparable = recipe is not None and recipe.resamples.blocks == scored.resamples.blocks
+        comparable = recipe is not None and recipe.resamples.blocks == scored.resamples.blocks and not row["apart"]
         if comparable and recipe is not None and label != "recipe":
             paired = differences(sampled, recipe.by_method["network"], recipe.resamples)
             row["minus_recipe"] = {key: vars(value) for key, value in paired.items()}
@@ -260,13 +315,18 @@ def rows_of(name: str, scored: Scored, recipe: Scored | None) -> list[dict[str, 
 
 def markdown(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> str:
     """Three tables: whole maps and lakes as objects, differences to the recipe, and classes."""
-    lines = ["| variant | MCC | macro IoU | lakes found of, false | lake object F1 |", "|---|---|---|---|---|"]
+    lines = ["| variant | epochs, folds, digest | MCC | macro IoU | lakes found of, false | lake object F1 |",
+             "|---" * 6 + "|"]
     for row in rows:
         s, lakes = row["scores"], row["lakes"]
         objects = f"{lakes['found']} of {lakes['truth']}, {lakes['false']}" if lakes else "-"
-        f1 = f"{lakes['f1']:.2f}" if lakes and lakes.get("f1") is not None else "-"
-        lines.append(f"| {row['name']} | {_text(Estimate(**s['mcc']))} | {_text(Estimate(**s['macro_iou']))} | "
-                     f"{objects} | {f1} |")
+        shown = lakes["intervals"]["f1"] if lakes else dict.fromkeys(("value", "low", "high"))
+        f1 = _text(Estimate(**{key: math.nan if value is None else value for key, value in shown.items()}))
+        made = f"{row['epochs']}, {row['folds']}, {row['digest']}"
+        if row["apart"]:
+            made += f" (not comparable with the recipe: other {', '.join(row['apart'])})"
+        lines.append(f"| {row['name']} | {made} | {_text(Estimate(**s['mcc']))} | "
+                     f"{_text(Estimate(**s['macro_iou']))} | {objects} | {f1} |")
     keys = ["mcc", "macro_iou", *(f"f1.{name}" for name in classes[1:])]
     lines += ["", "Minus the recipe, on the same resampled images:", "",
               "| variant | " + " | ".join(keys) + " |", "|---" * (len(keys) + 1) + "|"]
@@ -285,8 +345,7 @@ def markdown(rows: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> str:
 
 def write_tables(work: Path, roots: Mapping[str, Path]) -> None:
     """table.md and table.json of those variants that are finished."""
-    scored = {name: read_scores(root) for name, root in roots.items()
-              if (Paths(root).report("evaluate") / "metrics.json").exists()}
+    scored = {name: read_scores(root) for name, root in roots.items() if finished(root)}
     recipe = scored.get("recipe")
     rows = [row for name, one in scored.items() for row in rows_of(name, one, recipe)]
     classes = next(iter(scored.values())).metrics["classes"]
@@ -313,8 +372,7 @@ def compare(options: argparse.Namespace) -> None:
         left = len(chosen) - number - 1
         print(f"{number + 1} of {len(chosen)} done, {(time.perf_counter() - began) / 60:.0f} min; "
               f"about {left * longest / 60:.0f} min left", flush=True)
-    if (work / "table.md").exists():
-        print((work / "table.md").read_text(encoding="utf-8"))
+    print((work / "table.md").read_text(encoding="utf-8") if (work / "table.md").exists() else "nothing is finished")
 
 
 def main() -> None:

@@ -62,6 +62,23 @@ def test_bands_pieces_and_batches_change_no_score(tiny_data, monkeypatch, name, 
     assert ValScorer(data.store, data.split, PLAIN, 4, 8)(PixelRule()) == expected
 
 
+@pytest.mark.parametrize("pixels", [1, 3 * 24 * 24, 10**6])
+def test_the_largest_batch_is_known_beforehand(tiny_data, monkeypatch, pixels):
+    data, read = tiny_data(), []
+
+    class Shapes(PixelRule):
+        def forward(self, image):
+            read.append((len(image), *image.shape[-2:]))
+            return super().forward(image)
+
+    monkeypatch.setattr(validation, "_PIECE_PX", 20)
+    monkeypatch.setattr(validation, "_BATCH_PIXELS", pixels)
+    scorer = ValScorer(data.store, data.split, PLAIN, 4, 8)
+    scorer(Shapes())
+    assert scorer.largest_NHW == max(read, key=math.prod)
+    assert scorer.largest_NHW[0] <= max(1, pixels // (24 * 24))
+
+
 def test_large_blocks_are_read_in_pieces(tiny_data, monkeypatch):
     data, read = tiny_data(), []
 

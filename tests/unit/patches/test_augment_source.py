@@ -12,7 +12,7 @@ from pipeline.features.channels import ChannelRecipe
 from pipeline.params.augment import AugmentParams
 from pipeline.patches.augment.mix import copy_paste, cutmix
 from pipeline.patches.augment.pixels import Pixels, closed, opened
-from pipeline.patches.augment.source import augmented, label_shares
+from pipeline.patches.augment.source import augmented, weight_shares
 from pipeline.patches.augment.values import value_changes
 from pipeline.patches.augment.warp import coordinates, warped
 from pipeline.patches.batch import collate
@@ -247,11 +247,11 @@ def test_donors_of_copy_paste_come_from_the_rare_source():
     assert len({index for _, index in alone.asked}) == 2
 
 
-def test_label_shares_are_those_after_pasting():
+def test_weight_shares_are_those_after_pasting():
     params = AugmentParams(copy_paste=0.25, copy_paste_classes=("water",))
-    assert label_shares(Constant(1), 3, patches=2).tolist() == [0, 1, 0]
+    assert weight_shares(Constant(1), 3, patches=2).tolist() == [0, 1, 0]
     # A patch is pasted over whole or not at all: a binomial count of 512 leaves 90..166 once in 20,000 times.
-    found = label_shares(augmented(Constant(0), params, 0, CLASSES, Constant(2)), 3)
+    found = weight_shares(augmented(Constant(0), params, 0, CLASSES, Constant(2)), 3)
     assert 90 / 512 < found[2] < 166 / 512
     assert found[0] == 1 - found[2]
 

@@ -148,13 +148,69 @@ def test_the_interface_has_the_share_it_is_given(tiny_data, name):
     assert measured(grounds, made.sampler, 1500) == pytest.approx(list(made.expected.values()), abs=0.02)
 
 
-def test_the_compositions_of_random_and_grid_are_those_of_the_labels(tiny_data):
+def test_the_composition_of_a_grid_is_that_of_the_labels(tiny_data):
     grounds = grounds_of(tiny_data())
     own = class_counts(grounds, 3) / class_counts(grounds, 3).sum()
-    for name in ("random", "grid"):
-        made = opened(grounds, [0, 0, 0], name=name)
-        assert list(made.expected.values()) == pytest.approx(own)
-        assert (made.target, made.reachable, made.draws) == ({}, {}, {})
+    made = opened(grounds, [0, 0, 0], name="grid")
+    assert list(made.expected.values()) == pytest.approx(own)
+    assert (made.target, made.reachable, made.draws) == ({}, {}, {})
+    assert measured(grounds, made.sampler, 24) == pytest.approx(own, abs=0.1)
+
+
+def redrawn(data, name, array):
+    path = data.store.scenes[0].folder / f"{name}.tif"
+    raster_io.write(path, array, data.store.scenes[0].grid, [name])
+
+
+def sparse(data):
+    """A strip of background at the top and six isolated squares of 3 px of water far below it."""
+    labels = np.full((96, 128), 255, np.uint8)
+    labels[:30] = 0
+    for col in range(4, 124, 20):
+        labels[70:73, col:col + 3] = 2
+    redrawn(data, "labels", labels)
+    return grounds_of(data)
+
+
+@pytest.mark.parametrize("extra", [{}, {"interface": ("background", "settlement"), "interface_share": 0.0}])
+def test_isolated_objects_are_expected_as_rarely_as_uniform_draws_show_them(tiny_data, extra):
+    """Every labelled pixel is drawn alike, but a draw in the strip shows hundreds of its pixels, one at a square 9."""
+    grounds = sparse(tiny_data())
+    own = class_counts(grounds, 3) / class_counts(grounds, 3).sum()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = opened(grounds, [0, 0, 0], size=32, name="random", **extra)
+    assert (made.target, made.reachable, made.draws) == ({}, {}, {})
+    assert 0 < made.expected["water"] < own[2] / 5
+    assert measured(grounds, made.sampler, 6000)[2] == pytest.approx(made.expected["water"], rel=0.35)
+
+
+def test_pixels_are_weighed_as_the_loss_weighs_them(tiny_data):
+    """Water weighs a third of the other classes, whatever draws the windows."""
+    data = tiny_data()
+    labels = raster_io.read(data.store.scenes[0].folder / "labels.tif")
+    redrawn(data, "weight", np.where(labels == 2, 0.25, 0.75).astype(np.float32))
+    grounds = grounds_of(data)
+    for name in ("random", "grid", "balanced"):
+        made = opened(grounds, [0.3, 0.3, 0.4], name=name)
+        met = np.array(list(made.expected.values())) * [3, 3, 1]
+        assert list(made.weighed.values()) == pytest.approx(met / met.sum())
+
+
+def test_an_interface_follows_the_merging_of_classes(tiny_data):
+    data = tiny_data()
+    certificate = json.loads((data.splits / "certificate.json").read_text())
+    certificate |= {"class_map": [0, 1, 1], "classes": ["background", "built"]}
+    (data.splits / "certificate.json").write_text(json.dumps(certificate))
+    grounds = grounds_of(data)
+
+    def drawn(*names):
+        params = PatchParams(size_px=32, sampling=SamplingParams(interface=names, interface_share=0.5))
+        return open_sampler(grounds, params, np.zeros(2), 3, CLASSES)
+
+    assert drawn("background", "water").draws == {"any": 0.5, "background|water": 0.5}
+    with pytest.raises(SplitError, match="keeps apart: settlement and water are merged into one; name others"):
+        drawn("settlement", "water")
 
 
 def test_whole_images_that_are_partly_held_out_are_warned_of(tiny_data):
@@ -217,7 +273,7 @@ def test_an_interface_of_classes_that_never_touch_is_refused(tiny_data):
 
 
 def test_image_sampling_without_any_label_is_refused(tiny_data, monkeypatch):
-    monkeypatch.setattr(composition, "_shown", lambda *_: (np.zeros(3), 0))
+    monkeypatch.setattr(composition, "_shown", lambda *_: composition._Shown(np.zeros(3), np.zeros(3)))
     with pytest.raises(SplitError, match="must find labelled train pixels: none in 2048 windows"):
         opened(grounds_of(tiny_data()), [0, 0, 0], name="image")
 
