@@ -192,7 +192,7 @@ def test_processes_wait_for_hours_of_the_main_ones_work(monkeypatch):
 
 
 def test_the_rate_finder_looks_at_memory_too(monkeypatch):
-    def refuse(*_):
+    def refuse(*_, **__):
         raise ModelError("a training step must fit")
 
     monkeypatch.setattr(start, "check_memory", refuse)
