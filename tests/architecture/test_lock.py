@@ -28,5 +28,5 @@ def test_holds_every_direct_requirement(lock: str, project: Path) -> None:
     text = (project / "requirements.in").read_text(encoding="utf-8")
     direct = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
     locked = set(re.findall(r"^([a-z0-9-]+)==", lock, re.MULTILINE))
-    names = {line.partition("==")[0].lower().replace(".", "-").replace("_", "-") for line in direct}
+    names = {re.split(r"==|\[", line)[0].lower().replace(".", "-").replace("_", "-") for line in direct}
     assert names <= locked
