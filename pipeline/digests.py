@@ -101,6 +101,11 @@ def stage_params(root: Path, stage: str, raw: Mapping[str, Any]) -> dict[str, An
     return {key: _at(raw, key) for key in sorted(_stage(root, stage).get("params", []))}
 
 
+def stage_outs(root: Path, stage: str) -> list[str]:
+    """The files and folders dvc.yaml says the stage makes, as written there."""
+    return [out if isinstance(out, str) else next(iter(out)) for out in _stage(root, stage).get("outs", [])]
+
+
 def _is_code(name: str) -> bool:
     return name.endswith(".py")
 

@@ -61,7 +61,7 @@ class Paths:
 
     @property
     def export(self) -> Path:
-        """export: model.onnx, maps, cards, provenance.json, lineage.json."""
+        """export: model.onnx, maps, polygons, cards, provenance.json, lineage.json."""
         return self.root / "models/export"
 
     @property
@@ -89,6 +89,11 @@ class Paths:
         return self.repository / ".kumulus/journal"
 
     @property
+    def computed(self) -> Path:
+        """What this repository has computed itself, one line a finished stage; tracked by neither git nor DVC."""
+        return self.repository / ".kumulus/computed.jsonl"
+
+    @property
     def downloads(self) -> Path:
         """What interrupted acquisitions have read so far; neither tracked by git nor by DVC."""
         return self.repository / ".kumulus/downloads"
@@ -97,6 +102,11 @@ class Paths:
     def scratch(self) -> Path:
         """What a stage needs while it runs and nobody after it."""
         return self.root / ".kumulus/scratch"
+
+    @property
+    def studies(self) -> Path:
+        """Journals of `kumulus tune`, by which a study continues, and the locks of its workers; tracked by neither."""
+        return self.repository / ".kumulus/tune"
 
     @property
     def ablations(self) -> Path:

@@ -10,6 +10,7 @@ from pipeline.params.load import Params, load
 from pipeline.params.task import Task
 from pipeline.paths import Paths, staged_folder
 from pipeline.sources.catalog import Catalog
+from pipeline.tracking.computed import recorded
 from pipeline.types import RunLog
 
 
@@ -27,7 +28,7 @@ def run(params: Params, paths: Paths, log: RunLog | None = None) -> Catalog:
 
 def main() -> None:
     """Run the stage in the working folder."""
-    with one_line_errors("acquire"):
+    with one_line_errors("acquire"), recorded("acquire", Paths()):
         catalog = run(load(Paths().params_file), Paths())
         print(f"acquire: {len(catalog.scenes)} scene(s), {catalog.labels.count} label polygons, {catalog.coverage}")
 

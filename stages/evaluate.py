@@ -9,6 +9,7 @@ from typing import Any
 from pipeline.errors import one_line_errors
 from pipeline.params.load import Params, load
 from pipeline.paths import Paths, staged_folder
+from pipeline.tracking.computed import recorded
 from pipeline.types import RunLog
 
 
@@ -17,6 +18,7 @@ def run(params: Params, paths: Paths, log: RunLog | None = None) -> dict[str, An
 
     Without a `log` the scores are tracked in MLflow, as a child of the training's run.
     """
+    from pipeline.evaluation.gating import gate_lines, log_gates
     from pipeline.evaluation.part import score_part, write_tables
     from pipeline.evaluation.summary import flat_values
     from pipeline.reporting.evaluate_figures import draw_all
@@ -40,6 +42,9 @@ def run(params: Params, paths: Paths, log: RunLog | None = None) -> dict[str, An
     for truth in scores.metrics["truths"]:
         values = flat_values(scores.metrics, truth)
         log.metrics({f"val.{truth}.{name}": value for name, value in values.items()})
+    log_gates(log, scores.metrics)
+    for line in gate_lines(scores.metrics):
+        print(f"evaluate: {line}")
     for file in sorted(paths.report("evaluate").iterdir()):
         log.artifact(file, "evaluate")
     return scores.metrics
@@ -47,7 +52,7 @@ def run(params: Params, paths: Paths, log: RunLog | None = None) -> dict[str, An
 
 def main() -> None:
     """Run in the working folder."""
-    with one_line_errors("evaluate"):
+    with one_line_errors("evaluate"), recorded("evaluate", Paths()):
         run(load(Paths().params_file), Paths())
 
 

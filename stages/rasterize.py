@@ -13,6 +13,7 @@ from pipeline.params.rasterize import RasterizeParams
 from pipeline.params.task import Task
 from pipeline.paths import Paths, staged_folder
 from pipeline.sources.catalog import Catalog
+from pipeline.tracking.computed import recorded
 from pipeline.types import RunLog
 
 
@@ -43,7 +44,7 @@ def run(params: Params, paths: Paths, log: RunLog | None = None) -> tuple[str, .
 
 def main() -> None:
     """Run the stage in the working folder."""
-    with one_line_errors("rasterize"):
+    with one_line_errors("rasterize"), recorded("rasterize", Paths()):
         scenes = run(load(Paths().params_file), Paths())
         print(f"rasterize: {len(scenes)} scene(s): {', '.join(scenes)}")
 

@@ -13,6 +13,7 @@ from pipeline.params.refine_labels import RefineParams
 from pipeline.params.task import Task
 from pipeline.paths import Paths, staged_folder, write_json
 from pipeline.sources.catalog import Catalog
+from pipeline.tracking.computed import recorded
 from pipeline.types import RunLog
 
 
@@ -42,7 +43,7 @@ def run(params: Params, paths: Paths, log: RunLog | None = None) -> dict[str, An
 
 def main() -> None:
     """Run the stage in the working folder."""
-    with one_line_errors("refine_labels"):
+    with one_line_errors("refine_labels"), recorded("refine_labels", Paths()):
         metrics = run(load(Paths().params_file), Paths())
         print("refine_labels: " + ", ".join(f"{n} {action}" for action, n in metrics["actions"].items()))
 

@@ -11,6 +11,7 @@ from pipeline.params.load import Params, load
 from pipeline.params.spatial_split import SplitParams
 from pipeline.params.task import Task
 from pipeline.paths import Paths, staged_folder
+from pipeline.tracking.computed import recorded
 from pipeline.types import RunLog
 
 
@@ -49,9 +50,8 @@ def main() -> None:
     """Run the stage in the working folder."""
     from pipeline.reporting.split_summary import summary_lines
 
-    with one_line_errors("spatial_split"):
-        params = load(Paths().params_file)
-        certificate = run(params, Paths())
+    with one_line_errors("spatial_split"), recorded("spatial_split", Paths()):
+        certificate = run(params := load(Paths().params_file), Paths())
         for line in summary_lines(certificate, Paths().report("spatial_split"), params.dump("refine_labels")):
             print(f"spatial_split: {line}")
 

@@ -1,7 +1,6 @@
 """Stage train: fit the network on the train part of the split, once for each member (seed and val fold).
 
-Reads data/scenes and data/splits. Writes models/checkpoint, models/run.json (the training's own key, the machine) and
-reports/train. Params: seed, task, train.
+Reads data/scenes, data/splits. Writes models/checkpoint, models/run.json, reports/train. Params: seed, task, train.
 """
 
 from contextlib import ExitStack, nullcontext
@@ -13,6 +12,7 @@ from pipeline.params.load import Params, load
 from pipeline.params.task import Task
 from pipeline.params.train import TrainParams
 from pipeline.paths import Paths, write_json
+from pipeline.tracking.computed import recorded
 from pipeline.types import RunLog, SilentLog
 
 
@@ -22,7 +22,7 @@ def run(params: Params, paths: Paths, log: RunLog | None = None) -> dict[str, An
     from pipeline.inference.judge import Judge
     from pipeline.scenes.store import SceneStore
     from pipeline.splits.split import Split
-    from pipeline.tracking import identity, runs, weights
+    from pipeline.tracking import ancestry, identity, runs, weights
     from pipeline.training import engine, machine, members, overview, plan, ranks, resume, warm_start
 
     task, train = params.section(Task), params.section(TrainParams)
@@ -47,14 +47,14 @@ def run(params: Params, paths: Paths, log: RunLog | None = None) -> dict[str, An
         found = members.train_members(fabric, processes, ground, train, planned, kept, starts, judge, log_of)
         def write() -> None:
             members.collect(kept, found, paths.checkpoint, paths.report("train"))
-            write_json(paths.run_file, {"key": kept.key, "environment": environment} | warm_start.record(train, starts))
+            record = {"key": kept.key, "environment": environment} | warm_start.record(train, starts)
+            write_json(paths.run_file, ancestry.with_statements(record, starts, paths))
             story.metrics(overview.flat(found))
             story.artifact(paths.report("train") / "metrics.json", "train")
-
         processes.of_first(write)
     return found
 
 
 if __name__ == "__main__":
-    with one_line_errors("train"):
+    with one_line_errors("train"), recorded("train", Paths()):
         run(load(Paths().params_file), Paths())

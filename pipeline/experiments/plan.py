@@ -5,23 +5,21 @@ stages before it read, their code, requirements.lock and the input files. The ke
 an experiment of that name is this variant's, finished, whenever and from whichever commit it was run.
 """
 
-import copy
-import importlib
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
 from ruamel.yaml import YAML
 
 from pipeline.digests import LOCK_FILE, canonical_sha256, file_sha256, path_sha256, stage_code, stage_data
 from pipeline.errors import ParamsError
 from pipeline.experiments.declaration import Ablation, Changes
 from pipeline.experiments.overrides import words
+from pipeline.params.changes import leaves, value_at, with_changes
 from pipeline.params.evaluate import BootstrapParams, EvaluateParams
-from pipeline.params.load import SECTIONS, Params, load
+from pipeline.params.load import Params, load
 from pipeline.params.spatial_split import SplitParams
 from pipeline.params.task import Task
 from pipeline.params.train import TrainParams
@@ -86,22 +84,22 @@ def make_plan(ablation: Ablation, params_file: Path) -> Plan:
             raise ParamsError(f"ablation {ablation.name}: {name} must differ from {same[0]} in what the stages up to "
                               f"{TARGET} read: {_shown(changes)} changes nothing there; take it out")
         variants.append(variant)
-    first = Params(_with(raw, common))
+    first = Params(with_changes(raw, common))
     _check_metrics(ablation, first)
     return Plan(ablation.name, ablation.metrics, first.section(EvaluateParams).bootstrap, first.seed, tuple(variants))
 
 
 def _variant(name: str, changes: Changes, common: Changes, raw: dict[str, Any],
              surroundings: "_Surroundings") -> Variant:
-    every = {**_leaves(common), **_leaves(changes)}
+    every = {**leaves(common), **leaves(changes)}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            params = Params(_with(raw, every))
+            params = Params(with_changes(raw, every))
             train, split = params.section(TrainParams), params.section(SplitParams)
             if train.folds not in (1, split.folds):
                 raise ParamsError(f"train.folds must be 1 or spatial_split.folds={split.folds}: got {train.folds}")
-            overrides = [word for key, value in every.items() for word in words(key, _at(raw, key), value)]
+            overrides = [word for key, value in every.items() for word in words(key, value_at(raw, key), value)]
         except ParamsError as error:
             raise ParamsError(f"variant {name} ({_shown(changes) or 'the baseline'}): "
                               f"{str(error).removeprefix('params.yaml: ')}") from error
@@ -127,58 +125,6 @@ class _Surroundings:
             names = stage_data(self._root, "acquire", dump)
             self._inputs[place] = {name: path_sha256(self._root / name) for name in names}
         return {**self._fixed, "inputs": self._inputs[place]}
-
-
-def _leaves(changes: Changes) -> Changes:
-    """Mappings that are sections resolved into their keys, so that they change what they name and nothing else."""
-    result: Changes = {}
-    for key, value in changes.items():
-        if isinstance(value, Mapping) and _is_section(key):
-            result |= _leaves({f"{key}.{name}": item for name, item in value.items()})
-        else:
-            result[key] = value
-    return result
-
-
-def _is_section(key: str) -> bool:
-    first, *rest = key.split(".")
-    if first not in SECTIONS:
-        return False
-    module, name = SECTIONS[first]
-    model: Any = getattr(importlib.import_module(module), name)
-    for part in rest:
-        field = model.model_fields.get(part)
-        model = field.annotation if field else None
-        if not (isinstance(model, type) and issubclass(model, BaseModel)):
-            return False
-    return True
-
-
-def _with(raw: Mapping[str, Any], leaves: Changes) -> dict[str, Any]:
-    """A copy of the raw params with dotted keys set.
-
-    Raises:
-        ParamsError: a key leads through something that has no keys.
-    """
-    result: dict[str, Any] = copy.deepcopy(dict(raw))
-    for key, value in _leaves(leaves).items():
-        node: dict[str, Any] = result
-        *parents, last = key.split(".")
-        for depth, part in enumerate(parents):
-            child = node.setdefault(part, {})
-            if not isinstance(child, dict):
-                raise ParamsError(f"{key} must be a key of params.yaml: {'.'.join(parents[:depth + 1])} is "
-                                  f"{child!r}, which has no keys; set it as a whole")
-            node = child
-        node[last] = copy.deepcopy(value)
-    return result
-
-
-def _at(raw: Mapping[str, Any], key: str) -> Any:
-    node: Any = raw
-    for part in key.split("."):
-        node = node.get(part) if isinstance(node, Mapping) else None
-    return node
 
 
 def _shown(changes: Changes) -> str:

@@ -61,11 +61,15 @@ class Result:
         return {block: tuple(c.matrix.sum(axis=1).tolist()) for block, c in self.network.items()}
 
 
-def read_result(folder: Path) -> Result:
+def read_result(folder: Path, method: str = NETWORK) -> Result:
     """Read a variant's results.
 
+    Args:
+        folder: with metrics.json, confusions.parquet and certificate.json.
+        method: whose counts are `network`: network, or network_tta where that was scored.
+
     Raises:
-        IntegrityError: a file is missing, or has no counts of the network.
+        IntegrityError: a file is missing, or has no counts of the method.
     """
     try:
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
@@ -76,9 +80,9 @@ def read_result(folder: Path) -> Result:
                              "ablation again") from error
     table = table[table["truth"] == metrics["headline"]]
     k = len(metrics["classes"])
-    network = _blocks(table[table["method"] == NETWORK], k)
+    network = _blocks(table[table["method"] == method], k)
     if not network:
-        raise IntegrityError(f"{folder} must have counts of the network: got none; remove the folder and run the "
+        raise IntegrityError(f"{folder} must have counts of the {method}: got none; remove the folder and run the "
                              "ablation again")
     numbers = [(int(m["number"]), int(m["seed"]), int(m["fold"])) for m in metrics["members"]]
     members = table[table["method"] == MEMBER]

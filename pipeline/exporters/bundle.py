@@ -41,7 +41,7 @@ class Bundle:
 def write_bundle(
     folder: Path, paths: Paths, settings: ExportParams, tiles: TileParams, provenance: str
 ) -> Bundle:
-    """Write model.onnx, maps/, polygons.gpkg and model_card.md into `folder`, all with that digest.
+    """Write model.onnx, maps/, polygons.gpkg, polygons.parquet and model_card.md into `folder`, all with that digest.
 
     Raises:
         IntegrityError: a finished file fails a check, or evaluate's counts are missing.

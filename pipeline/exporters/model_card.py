@@ -71,7 +71,7 @@ def card(facts: CardFacts) -> str:
         f"{of}, {origin(facts.members)} by Kumulus. "
         "`model.onnx` holds normalization and activation: channels go in, class probabilities come out.",
         f"Provenance: sha256 `{model.provenance}` of `provenance.json`, which names every data file, code "
-        "file, parameter and library version; `model.onnx`, the maps and `polygons.gpkg` carry it too.",
+        "file, parameter and library version; `model.onnx`, the maps and the polygons carry it too.",
         *several,
         "## Classes\n\n" + _classes(facts),
         "## Input\n\n" + _input(model),

@@ -1,4 +1,4 @@
-"""Maps as polygons: connected areas of every class but the background, one GeoPackage layer a scene."""
+"""Maps as polygons: connected areas of every class but the background, in a GeoPackage and in GeoParquet."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -6,6 +6,8 @@ from pathlib import Path
 import geopandas as gpd
 import numpy as np
 
+from pipeline.exporters.vector_checks import check_geopackage, check_geoparquet
+from pipeline.geo.geoparquet import joined, write_geoparquet
 from pipeline.geo.raster_io import describe, open_windows
 from pipeline.geo.scratch import scratch_array
 from pipeline.geo.vector_io import geodesic_area_m2, trace, write_geopackage
@@ -43,7 +45,24 @@ def trace_classes(path: Path, classes: Sequence[str], background: str) -> gpd.Ge
 def write_polygons(
     path: Path, maps: Mapping[str, Path], classes: Sequence[str], background: str, metadata: Mapping[str, str]
 ) -> dict[str, int]:
-    """Trace finished class maps (scene id -> file) into `path`; returns the number of polygons by scene."""
+    """Trace finished class maps (scene id -> file); returns the number of polygons by scene.
+
+    Args:
+        path: a GeoPackage, with a layer a scene. Beside it the same polygons go to a GeoParquet file of that name, with
+            the scene in a column; both are read back and checked.
+        maps: the finished files.
+        classes: names by id.
+        background: the class that is not traced, "" for none.
+        metadata: of every layer and of the GeoParquet file.
+
+    Raises:
+        IntegrityError: a finished file does not hold what was traced.
+        SceneError: some scenes have a CRS and others have none.
+    """
     layers = {scene: trace_classes(file, classes, background) for scene, file in sorted(maps.items())}
     write_geopackage(path, layers, metadata)
+    check_geopackage(path, layers, metadata)
+    frame, parquet = joined(layers), path.with_suffix(".parquet")
+    write_geoparquet(parquet, frame, metadata)
+    check_geoparquet(parquet, frame, metadata)
     return {scene: len(frame) for scene, frame in layers.items()}

@@ -17,7 +17,8 @@ from pipeline.inference.onnx_predictor import ModelFacts, OnnxPredictor
 from pipeline.inference.raster_pixels import RasterValues, open_pixels
 from pipeline.inference.sources import ChannelPixels
 from pipeline.params.evaluate import TileParams
-from pipeline.tracking.lineage import prediction_lineage, write_lineage
+from pipeline.tracking.export_statement import write_statement
+from pipeline.tracking.prediction_statement import prediction_statement
 from pipeline.types import Predictor
 
 #: Tag of a predicted map: sha256 of the model that made it.
@@ -176,10 +177,10 @@ def _predict(path: Path, model: LoadedModel, out_dir: Path, request: Request) ->
                 check_cog(file, pixels.grid, tags)
         settings = {"bands": list(request.bands), **asdict(request.values), "crs": request.crs,
                     "tiles": request.tiles.model_dump()}
-        lineage = prediction_lineage(
+        lineage = prediction_statement(
             path, {"name": model.name, "sha256": model.sha256}, facts.provenance, files.paths, settings
         )
-        write_lineage(scratch / f"{path.stem}_lineage.json", lineage)
+        write_statement(scratch / f"{path.stem}_lineage.json", lineage)
         _move_all(scratch, out_dir, _names(path.stem))
     class_map, confidence, style, lineage_file = (out_dir / name for name in _names(path.stem))
     return Prediction(class_map, confidence, style, lineage_file, files.shares)

@@ -107,15 +107,23 @@ class ValScorer:
 
     def __call__(self, segmenter: Segmenter) -> dict[str, float]:
         """Val scores of the segmenter in its present state; NaN where a score is undefined."""
-        classes = self._split.classes
-        total = Confusion.empty(len(classes))
+        return self.scores(self.confusion(segmenter))
+
+    def scores(self, total: Confusion) -> dict[str, float]:
+        """Val scores by name of the counts of all val pixels."""
+        by_class = iou(total)
+        return {"mcc": mcc(total), "macro_iou": macro_iou(total),
+                **{f"iou_{name}": float(by_class[i]) for i, name in enumerate(self._split.classes)}}
+
+    def confusion(self, segmenter: Segmenter) -> Confusion:
+        """Counts of all labelled val pixels."""
+        classes = len(self._split.classes)
+        total = Confusion.empty(classes)
         for logits, truth in self.logits(segmenter):
             with torch.inference_mode():
                 predicted = segmenter.decode(logits).argmax(dim=1).cpu().numpy().astype(np.uint8)
-            total = total.merge(Confusion.of(truth, predicted, len(classes)))
-        by_class = iou(total)
-        return {"mcc": mcc(total), "macro_iou": macro_iou(total),
-                **{f"iou_{name}": float(by_class[i]) for i, name in enumerate(classes)}}
+            total = total.merge(Confusion.of(truth, predicted, classes))
+        return total
 
     def logits(self, segmenter: Segmenter) -> Iterator[tuple[Tensor, UInt8Array]]:
         """Batch by batch: logits NKHW on the segmenter's device, and labels NHW, 255 but for each val pixel once."""

@@ -30,10 +30,14 @@ RUN_KEY = "kumulus.run_key"
 STAGE = "kumulus.stage"
 JOURNAL = "kumulus.journal"
 MEMBER = "kumulus.member"
+TRIAL = "kumulus.trial"
 PARENT = "kumulus.parent"
 
 #: Value of PARENT: the training's run has not come to this MLflow, so far.
 NO_PARENT = "not on this MLflow"
+
+#: Stages whose runs have others below them: a training, and a study with its trials.
+ABOVE = ("train", "tune")
 
 _METRICS_AT_ONCE = 800
 _PAIRS_AT_ONCE = 100
@@ -127,10 +131,10 @@ class Courier:
         return True
 
     def _run_id(self, first: Event) -> str:
-        """The run of this journal; that of a training takes in child runs that came before it."""
+        """The run of this journal; that of a training or study takes in child runs that came before it."""
         fields = first.fields
         run_id = self._own_run(first)
-        if fields["stage"] == "train":
+        if fields["stage"] in ABOVE:
             for orphan in self._search({RUN_KEY: fields["key"], PARENT: NO_PARENT}):
                 self.client.set_tag(orphan.info.run_id, "mlflow.parentRunId", run_id)
                 self.client.delete_tag(orphan.info.run_id, PARENT)
@@ -143,16 +147,17 @@ class Courier:
             return str(runs[0].info.run_id)
         stage, key = fields["stage"], fields["key"]
         tags = {**fields["tags"], RUN_KEY: key, STAGE: stage, JOURNAL: fields["journal"],
-                "mlflow.source.name": f"stages/{'train' if stage == 'member' else stage}.py",
-                "mlflow.source.type": "LOCAL"}
-        same = self._search({RUN_KEY: key, STAGE: "train"})
-        if stage == "train":
+                "mlflow.source.name": _source(stage), "mlflow.source.type": "LOCAL"}
+        same = self._search({RUN_KEY: key, STAGE: "tune" if stage in ("tune", "trial") else "train"})
+        if stage == "tune":  # a study is continued, and several machines may work on it at a time
+            earlier = same
+        elif stage == "train":
             earlier = [run for run in same if run.info.status in ("KILLED", "FAILED")]
         elif stage == "member":  # finished or not: a training that is resumed trains a member in one place only
             earlier = self._search({RUN_KEY: key, STAGE: stage, MEMBER: fields["tags"][MEMBER]})
         else:
             earlier = []
-        if stage != "train":
+        if stage not in ABOVE:
             finished = [run for run in same if run.info.status == "FINISHED"]
             tags |= {"mlflow.parentRunId": (finished or same)[0].info.run_id} if same else {PARENT: NO_PARENT}
         if earlier:
@@ -226,6 +231,11 @@ class Courier:
         tags = [RunTag(name, value) for name, value in values.items()]
         for i in range(0, len(tags), _PAIRS_AT_ONCE):
             self.client.log_batch(run_id, tags=tags[i:i + _PAIRS_AT_ONCE])
+
+
+def _source(stage: str) -> str:
+    """The script or command a run is of."""
+    return "kumulus tune" if stage in ("tune", "trial") else f"stages/{'train' if stage == 'member' else stage}.py"
 
 
 def _grouped(events: Iterator[Event]) -> Iterator[list[Event]]:

@@ -192,8 +192,9 @@ def begin(folder: Path) -> Event:
 
 
 def members(root: Path, key: str) -> list[Path]:
-    """The undelivered runs of a training's members, oldest first; found by their names alone."""
-    return sorted(root.glob(f"{key[:16]}-member-*"), key=lambda folder: int(folder.name.rpartition("-")[2]))
+    """The undelivered runs of a training's members, or of a study's trials, oldest first; found by names alone."""
+    found = [folder for stage in ("member", "trial") for folder in root.glob(f"{key[:16]}-{stage}-*")]
+    return sorted(found, key=lambda folder: int(folder.name.rpartition("-")[2]))
 
 
 def journals(root: Path) -> list[Path]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 EVENT = "kumulus.event"
 
 #: How the source of a version made from a logged model begins; the model's id follows.
-_LOGGED = "models:/"
+LOGGED = "models:/"
 _REF = re.compile(r"^models:/(?P<name>[^/@]+)(/(?P<version>[0-9]+)|@(?P<alias>[^/@]+))$")
 
 
@@ -68,7 +68,7 @@ def download(ref: str, paths: Paths | None = None) -> Path:
         with session(store), tempfile.TemporaryDirectory() as scratch:
             from mlflow.artifacts import download_artifacts
 
-            where = _location(found, ref)
+            where = location(found, ref)
             fetched = Path(download_artifacts(where, dst_path=scratch, tracking_uri=store.uri))
             files = [fetched] if fetched.is_file() else sorted(fetched.rglob("*.onnx"))
             if len(files) != 1 or files[0].suffix != ".onnx":
@@ -85,15 +85,15 @@ def download(ref: str, paths: Paths | None = None) -> Path:
                          "name another, or give the path of an .onnx file") from error
 
 
-def _location(mlflow_client: "MlflowClient", ref: str) -> str:
+def location(mlflow_client: "MlflowClient", ref: str) -> str:
     """The artifact URI behind a reference (mlflow's own resolver asks a global registry)."""
     if ref.startswith("runs:/"):
         return ref
     found = version_of(mlflow_client, ref)
     source = str(found.source)
-    if not source.startswith(_LOGGED):
+    if not source.startswith(LOGGED):
         return str(mlflow_client.get_model_version_download_uri(found.name, found.version))
-    return str(mlflow_client.get_logged_model(source.removeprefix(_LOGGED)).artifact_location)
+    return str(mlflow_client.get_logged_model(source.removeprefix(LOGGED)).artifact_location)
 
 
 def version_of(mlflow_client: "MlflowClient", ref: str) -> Any:
@@ -150,7 +150,7 @@ def register(
     run_key = mlflow_client.get_run(run_id).data.tags["kumulus.run_key"]
     tags = {**fields["tags"], "kumulus.run_key": run_key, EVENT: event_id}
     mlflow_client.create_model_version(
-        name, _LOGGED + model_id, run_id, tags, model_id=model_id, await_creation_for=0)
+        name, LOGGED + model_id, run_id, tags, model_id=model_id, await_creation_for=0)
 
 
 def _write_model(

@@ -3,7 +3,6 @@
 Its digest is in every exported file, so equal inputs give equal bytes. Imports no mlflow.
 """
 
-import importlib.metadata
 import json
 import platform
 from pathlib import Path
@@ -14,37 +13,25 @@ from pipeline.errors import IntegrityError
 from pipeline.params.load import Params
 from pipeline.params.train import TrainParams
 from pipeline.paths import Paths, write_json
+from pipeline.tracking.environment import versions
+from pipeline.training.cpu import cpu_type
 
 FORMAT = "kumulus-provenance-1"
 
 #: The stages whose code made an export, in order.
 STAGES = ("acquire", "refine_labels", "rasterize", "spatial_split", "train", "evaluate", "export")
 
-#: Libraries whose versions can change a result; requirements.lock has all the others.
-LIBRARIES = (
-    "geopandas",
-    "numpy",
-    "onnx",
-    "onnxruntime",
-    "onnxscript",
-    "pandas",
-    "pyogrio",
-    "rasterio",
-    "scikit-learn",
-    "scipy",
-    "segmentation-models-pytorch",
-    "shapely",
-    "timm",
-    "torch",
-)
+#: What export reads of evaluate's report.
+SCORES = ("confusions.parquet", "metrics.json")
 
 
 def provenance(params: Params, paths: Paths, code_root: Path = CODE_ROOT) -> dict[str, Any]:
     """The statement, as plain data.
 
-    `data.files` are sha256 by folder and path, `code` those of the files dvc.yaml lists for each stage. `warm_start`,
-    where there was one, has the sha256 of the weights that each member started from: those of another training's
-    checkpoint, which that training's own statement names under `data.files`.
+    `data.files` are sha256 by folder and path, `evaluate` those of the scores that the card repeats, `code` those of
+    the files dvc.yaml lists for each stage. `warm_start`, where there was one, has the sha256 of the weights that each
+    member started from: those of another training's checkpoint, which that training's own statement names under
+    `data.files`.
 
     Args:
         params: the validated params.yaml.
@@ -67,11 +54,12 @@ def provenance(params: Params, paths: Paths, code_root: Path = CODE_ROOT) -> dic
             "catalog": _catalog(paths.catalog),
             "files": {k: folder_digests(f) for k, f in folders.items()},
         },
+        "evaluate": {name: file_sha256(paths.report("evaluate") / name) for name in SCORES},
         "code": {stage: stage_code(code_root, stage) for stage in STAGES},
         "lock": file_sha256(code_root / LOCK_FILE),
         "params": params.dump(),
         "environment": environment(params.section(TrainParams)),
-        **_warm_starts(paths.checkpoint),
+        **({"warm_start": starts} if (starts := warm_starts(paths.checkpoint)) else {}),
     }
 
 
@@ -80,16 +68,13 @@ def environment(train: TrainParams) -> dict[str, Any]:
 
     What the training really ran on stands with its key in models/run.json, which lineage.json repeats.
     """
-    from pipeline.training.machine import cpu_type
-
-    libraries = {name: _version(name) for name in LIBRARIES}
     return {
         "python": platform.python_version(),
         "system": platform.system(),
         "machine": platform.machine(),
         "cpu": cpu_type(),
         "device": "cpu",
-        "libraries": libraries,
+        "libraries": versions(),
         "training": train.model_dump(mode="json", include={"accelerator", "devices", "precision", "threads"}),
     }
 
@@ -100,13 +85,13 @@ def write_provenance(path: Path, statement: dict[str, Any]) -> str:
     return file_sha256(path)
 
 
-def _warm_starts(checkpoint: Path) -> dict[str, Any]:
-    """{"warm_start": {member: sha256}} as the members' model.json say; {} where all weights were drawn."""
+def warm_starts(checkpoint: Path) -> dict[str, str]:
+    """{member: sha256 of the weights it started from} as the members' model.json say; without those that were drawn."""
     found = {}
     for file in sorted(checkpoint.glob("members/*/model.json")):
         if digest := json.loads(file.read_text(encoding="utf-8")).get("warm_start", ""):
             found[file.parent.name] = digest
-    return {"warm_start": found} if found else {}
+    return found
 
 
 def _catalog(path: Path) -> dict[str, Any]:
@@ -117,10 +102,3 @@ def _catalog(path: Path) -> dict[str, Any]:
             f"{path} must say where the data came from: not found; run `dvc repro acquire`"
         ) from error
     return catalog
-
-
-def _version(library: str) -> str | None:
-    try:
-        return importlib.metadata.version(library)
-    except importlib.metadata.PackageNotFoundError:
-        return None

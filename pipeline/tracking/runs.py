@@ -6,6 +6,8 @@
             ...
     with child_run(paths, "evaluate", identity(paths, params, "evaluate")) as log:
         ...
+    with study_run(paths, key, name) as log, trial_run(paths, key, 0) as log_of_trial:
+        ...
 
 Everything goes to a journal first and from there to MLflow while the stage works, so a stage neither waits
 for MLflow nor fails with it.
@@ -21,7 +23,7 @@ from typing import Protocol
 
 from pipeline.errors import IntegrityError
 from pipeline.paths import Paths
-from pipeline.tracking.delivery import MEMBER
+from pipeline.tracking.delivery import MEMBER, TRIAL
 from pipeline.tracking.journal import Journal
 from pipeline.tracking.sampling import sampled
 from pipeline.tracking.sender import finish, start
@@ -80,6 +82,30 @@ def child_run(paths: Paths, stage: str, tags: Mapping[str, str] | None = None) -
         yield journal
 
 
+@contextlib.contextmanager
+def study_run(paths: Paths, key: str, name: str, tags: Mapping[str, str] | None = None) -> Iterator[RunLog]:
+    """The run of a study, found later by its key and taken up again when the study goes on.
+
+    Args:
+        paths: where the journal goes.
+        key: the study's own key.
+        name: the study's, which the run is shown under.
+        tags: what the study is about.
+    """
+    with _sent(paths, key, "tune", tags or {}, name) as journal:
+        yield journal
+
+
+@contextlib.contextmanager
+def trial_run(paths: Paths, key: str, number: int, tags: Mapping[str, str] | None = None) -> Iterator[RunLog]:
+    """The run of a trial, nested below its study's; written where the trial is made, sent by the study's sender.
+
+    A worker that is killed leaves a run that ends as KILLED; what takes its place is a run of its own.
+    """
+    with _Ended(_journal(paths, key, "trial", f"trial-{number}", {**(tags or {}), TRIAL: str(number)})) as journal:
+        yield journal
+
+
 def run_key(paths: Paths) -> str:
     """The key of the training whose result lies in models/.
 
@@ -94,12 +120,12 @@ def run_key(paths: Paths) -> str:
     return str(key)
 
 
-def _journal(paths: Paths, key: str, stage: str, label: str, tags: Mapping[str, str]) -> Journal:
+def _journal(paths: Paths, key: str, stage: str, label: str, tags: Mapping[str, str], name: str = "") -> Journal:
     experiment = os.environ.get("DVC_EXP_NAME", "")
     baseline = os.environ.get("DVC_EXP_BASELINE_REV", "")
     dvc = {"kumulus.dvc_experiment": experiment, "kumulus.dvc_baseline": baseline,
            "kumulus.ablation": os.environ.get("KUMULUS_ABLATION", "")}
-    return Journal.create(paths.journal, key, stage, f"{experiment or key[:8]}-{label}",
+    return Journal.create(paths.journal, key, stage, name or f"{experiment or key[:8]}-{label}",
                           {**tags, **{tag: value for tag, value in dvc.items() if value}})
 
 
@@ -122,9 +148,9 @@ class _Ended:
 
 
 @contextlib.contextmanager
-def _sent(paths: Paths, key: str, stage: str, tags: Mapping[str, str]) -> Iterator[Journal]:
+def _sent(paths: Paths, key: str, stage: str, tags: Mapping[str, str], name: str = "") -> Iterator[Journal]:
     """A journal and its sender, from begin to end."""
-    journal = _journal(paths, key, stage, stage, tags)
+    journal = _journal(paths, key, stage, stage, tags, name)
     sender = start(journal.folder, paths)
     try:
         with _Ended(journal):

@@ -19,7 +19,7 @@ from filelock import Timeout
 from pipeline.digests import CODE_ROOT
 from pipeline.errors import IntegrityError
 from pipeline.paths import Paths
-from pipeline.tracking.delivery import Bookmark, Courier, delivery_lock
+from pipeline.tracking.delivery import ABOVE, Bookmark, Courier, delivery_lock
 from pipeline.tracking.journal import begin, is_over, journals, members, writer_lives
 from pipeline.tracking.store import QUIET, RefusedError, UnreachableError, locate, probe
 
@@ -124,7 +124,7 @@ def finish(process: "subprocess.Popen[bytes]", folder: Path, paths: Paths, key: 
 def _left(folder: Path, paths: Paths, key: str, ended: str, server: str) -> str:
     """What a finished stage says of journals that are still there: its own, and older ones of the same training."""
     others = members(folder.parent, key)
-    training = _stage_of(folder) == "train"
+    training = _stage_of(folder) in ABOVE
     own = [path for path in (folder, *(others if training else ())) if path.exists()]
     kept = own or others
     if not kept:
@@ -135,7 +135,7 @@ def _left(folder: Path, paths: Paths, key: str, ended: str, server: str) -> str:
     if not own:
         return (f"tracking: MLflow at {server} has this run, but not yet all of its training ({reason}): "
                 f"{shown[0]}{more} waits for `kumulus sync`")
-    what = "this run" if folder in own else "all of this training"
+    what = "this run" if folder in own else f"all of this {'study' if _stage_of(folder) == 'tune' else 'training'}"
     older = f" (and {len(others)} older of its training)" if others and not training else ""
     return (f"tracking: MLflow at {server} did not take {what} ({reason}); nothing is lost: "
             f"it lies in {shown[0]}{more}, and `kumulus sync` sends it later{older}")
@@ -217,7 +217,7 @@ def _deliver_with_others(courier: Courier, folder: Path, root: Path, waiting: _W
         if older != folder and head.fields["key"] == key and head.t <= first.t and (
                 is_over(older) or not writer_lives(older)):
             waiting.deliver(courier, older, last)
-    if first.fields["stage"] == "train":
+    if first.fields["stage"] in ABOVE:
         courier.open(folder)
         for member in members(root, key):
             waiting.deliver(courier, member, last)

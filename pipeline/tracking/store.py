@@ -86,7 +86,7 @@ def locate(paths: Paths) -> Store:
     uri = os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
     if urlsplit(uri).scheme in ("http", "https"):
         return Store(uri, "")
-    if (file := _sqlite_file(uri)) is None:
+    if (file := sqlite_file(uri)) is None:
         return Store(uri, str(paths.repository / "mlartifacts"))
     database = paths.repository / file
     return Store(f"sqlite:///{database}", str(database.parent / "mlartifacts"))
@@ -156,7 +156,7 @@ def client(store: Store) -> "MlflowClient":
         warnings.simplefilter("ignore")
         from mlflow import MlflowClient  # seconds, so only after a probe
     with session(store):
-        if (file := _sqlite_file(store.uri)) is not None:
+        if (file := sqlite_file(store.uri)) is not None:
             _migrate(store.uri, file)
         registry = os.environ.get("MLFLOW_REGISTRY_URI") or store.uri
         return MlflowClient(tracking_uri=store.uri, registry_uri=registry)
@@ -198,7 +198,7 @@ def _migrate(uri: str, file: Path) -> None:
             engine.dispose()
 
 
-def _sqlite_file(uri: str) -> Path | None:
+def sqlite_file(uri: str) -> Path | None:
     """The file of a sqlite URI; None for any other."""
     return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 

@@ -1,4 +1,4 @@
-"""Weights of an earlier training, fetched from MLflow as the checkpoint they were: members/<i>/ and run.json.
+"""Weights of an earlier training, fetched from MLflow as they were: members/<i>/, run.json and lineage.json.
 
 What is fetched decides nothing by itself: the caller compares it with a digest that params.yaml pins.
 """
@@ -22,9 +22,14 @@ if TYPE_CHECKING:
 _FOLDER = "train"
 _FILES = ("weights.safetensors", "model.json")
 
+#: What an export's run keeps of it.
+_STATEMENT = "export/lineage.json"
+
 
 def fetch(uri: str, folder: Path, paths: Paths) -> None:
     """Fetch a training's members into a new folder: members/<i>/weights.safetensors and model.json; run.json.
+
+    The statement of its newest export comes along as lineage.json, where it was exported on that MLflow.
 
     Args:
         uri: `runs:/<id>` of a training or of one of its members, `runs:/<id>/<path>` where the two files lie
@@ -49,7 +54,10 @@ def fetch(uri: str, folder: Path, paths: Paths) -> None:
                     target = staged / "members" / str(number) / name
                     target.parent.mkdir(parents=True, exist_ok=True)
                     shutil.move(_download(found, run_id, f"{path}/{name}", Path(scratch)), target)
-            write_json(staged / "run.json", {"key": run.data.tags.get(RUN_KEY, "")})
+            key = run.data.tags.get(RUN_KEY, "")
+            write_json(staged / "run.json", {"key": key})
+            if exports := _exports(found, key):
+                shutil.move(_download(found, exports[0], _STATEMENT, Path(scratch)), staged / "lineage.json")
     except UnreachableError as error:
         raise ModelError(f"train.warm_start.uri {uri} must be fetched from MLflow at {store.shown}, which did not "
                          f"answer ({error}); start it, or give the path of a checkpoint") from error
@@ -106,6 +114,14 @@ def _members(mlflow_client: "MlflowClient", run: Any, path: str) -> dict[int, tu
         raise RefusedError(f"it must have a run for each of its {count} members: those of {missing} are not there "
                            "(`kumulus sync` sends what has not come)")
     return found
+
+
+def _exports(mlflow_client: "MlflowClient", key: str) -> list[str]:
+    """Ids of the runs of this training's exports that keep a statement, newest first."""
+    folder = _STATEMENT.rpartition("/")[0]
+    runs = _search(mlflow_client, {RUN_KEY: key, STAGE: "export"}) if key else []
+    return [run.info.run_id for run in runs
+            if _STATEMENT in {item.path for item in mlflow_client.list_artifacts(run.info.run_id, folder)}]
 
 
 def _planned(run: Any) -> int:

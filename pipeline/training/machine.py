@@ -1,12 +1,12 @@
 """What of the machine can change a weight: part of the resume fingerprint and of the record of a training."""
 
 import platform
-from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
 
 from pipeline.params.train import TrainParams
+from pipeline.training.cpu import cpu_type
 
 
 def environment(fabric: Fabric, params: TrainParams) -> dict[str, str | int]:
@@ -16,13 +16,3 @@ def environment(fabric: Fabric, params: TrainParams) -> dict[str, str | int]:
             "cpu_capability": torch.backends.cpu.get_cpu_capability(), "threads": params.threads,
             "precision": params.precision, "world_size": fabric.world_size, "torch": torch.__version__,
             "python": platform.python_version()}
-
-
-def cpu_type() -> str:
-    """The processor's model name (Linux), else what the platform says."""
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        for line in info.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()

@@ -46,8 +46,9 @@ def test_deps_are_the_import_closure(document: dict[str, Any], project: Path, na
 @pytest.mark.parametrize("name", STAGES)
 def test_outs_are_those_of_paths(document: dict[str, Any], project: Path, name: str) -> None:
     outs = {Path(out) for out in document["stages"][name]["outs"]}
-    reports = "paths.report(" in (project / f"stages/{name}.py").read_text(encoding="utf-8")
-    assert outs == OUTS[name] | ({P.report(name)} if reports else set())
+    assert outs == OUTS[name] | {P.report(name)}
+    script = (project / f"stages/{name}.py").read_text(encoding="utf-8")
+    assert f'recorded("{name}", Paths())' in script, "which leaves environment.json in the report"
 
 
 def test_data_deps_are_outs_of_earlier_stages(document: dict[str, Any]) -> None:

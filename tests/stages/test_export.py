@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
 from affine import Affine
@@ -25,9 +26,12 @@ from pipeline.inference.onnx_predictor import OnnxPredictor
 from pipeline.networks.members import load_member, member_folders, save_member
 from pipeline.networks.segmenter import build
 from pipeline.networks.spec import ModelSpec
+from pipeline.params.evaluate import EvaluateParams
+from pipeline.params.export import ExportParams
 from pipeline.params.load import Params
 from pipeline.params.network import NetworkParams
 from pipeline.paths import Paths
+from pipeline.tracking.statement import parse
 from pipeline.types import SilentLog
 from stages.export import run
 
@@ -88,7 +92,8 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "parts": {"val": {"blocks": 4, "labelled": 3480}}}))
     paths.raw.mkdir(parents=True)
     paths.labels.mkdir()
-    entry = {"id": "one", "sha256": "cd" * 32, "licence": "CC0", "time": "2020-01-01"}
+    entry = {"id": "one", "file": "scenes/one.tif", "href": "one.tif", "sha256": "cd" * 32, "licence": "CC0",
+             "time": "2020-01-01"}
     paths.catalog.write_text(json.dumps({"coverage": "sparse", "scenes": [entry], "labels": entry, "reference": None}))
     (paths.labels / "labels.gpkg").write_bytes(b"labels")
     make_member(paths)
@@ -119,10 +124,14 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_everything_is_there_and_named_in_the_lineage(exported: Paths) -> None:
     files = contents(exported.export)
     maps = {f"maps/{s}_{kind}" for s in ("one", "two") for kind in ("class.tif", "confidence.tif", "class.qml")}
-    assert set(files) == maps | {"model.onnx", "polygons.gpkg", "model_card.md", "provenance.json", "lineage.json"}
-    lineage = json.loads(files.pop("lineage.json"))
-    assert lineage["files"] == {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    assert lineage["run"] == {"key": "k1"}
+    assert set(files) == maps | {
+        "model.onnx", "polygons.gpkg", "polygons.parquet", "model_card.md", "provenance.json", "lineage.json"}
+    lineage = parse(json.loads(files.pop("lineage.json")))
+    assert lineage.subjects == {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    assert lineage.provenance == lineage.subjects["provenance.json"]
+    assert (lineage.run, lineage.run_key, lineage.registered_model) == ({"key": "k1"}, "k1", "tiny")
+    weights = exported.checkpoint / "members/0/weights.safetensors"
+    assert hashlib.sha256(weights.read_bytes()).hexdigest() in {r.sha256 for r in lineage.of_kind("file")}
     assert set(contents(exported.report("export"))) == {"metrics.json", "map_one.png", "map_two.png"}
 
 
@@ -133,6 +142,7 @@ def test_the_digest_is_in_every_file(exported: Paths) -> None:
     metadata = {p.key: p.value for p in onnx.load(exported.export / "model.onnx").metadata_props}
     assert metadata["kumulus.provenance"] == digest
     assert digest in (exported.export / "model_card.md").read_text()
+    assert pq.read_metadata(exported.export / "polygons.parquet").metadata[b"KUMULUS_PROVENANCE"] == digest.encode()
     with sqlite3.connect(exported.export / "polygons.gpkg") as database:
         stored = [row[0] for row in database.execute("SELECT metadata FROM gpkg_metadata")]
     assert all(digest in text for text in stored)
@@ -194,8 +204,8 @@ def tamper_counts(paths: Paths) -> None:
 
 @pytest.mark.parametrize(("tamper", "export", "said"), [
     (tamper_counts, {}, "block 5 against refined has"),
-    (lambda p: (p.report("evaluate") / "confusions.parquet").unlink(), {}, "confusions.parquet must hold the counts"),
-    (lambda p: (p.report("evaluate") / "metrics.json").unlink(), {}, "metrics.json must be there"),
+    (lambda p: (p.report("evaluate") / "confusions.parquet").unlink(), {}, "confusions.parquet must be a file"),
+    (lambda p: (p.report("evaluate") / "metrics.json").unlink(), {}, "metrics.json must be a file"),
     (lambda p: (p.labels / "labels.gpkg").unlink() or p.labels.rmdir(), {}, "data/labels must be a folder"),
     (lambda p: None, {"parity_tolerance": 1e-12}, "parity_tolerance=1e-12"),
     (lambda p: None, {"class_shares": {"town": {"min": 0.999}}}, r"scene one must have a share of town from 0\.999"),
@@ -316,3 +326,12 @@ def test_a_finished_map_that_is_not_the_ensemble_s_is_noticed(
 def test_what_was_not_scored_does_not_leave(paths: Paths) -> None:
     with pytest.raises(IntegrityError, match=r"export\.tta: d4 must have been scored .* set evaluate\.tta to d4 too"):
         run(params_of(tta="d4"), paths, SilentLog())
+
+
+@pytest.mark.parametrize(("missing", "said"), [
+    ("confusions.parquet", "confusions.parquet must hold the counts"), ("metrics.json", "metrics.json must be there")])
+def test_a_bundle_needs_what_evaluate_counted(paths: Paths, missing: str, said: str) -> None:
+    (paths.report("evaluate") / missing).unlink()
+    settings, tiles = params_of().section(ExportParams), params_of().section(EvaluateParams).tiles
+    with pytest.raises(IntegrityError, match=said):
+        bundle.write_bundle(paths.export, paths, settings, tiles, "ab")

@@ -21,6 +21,7 @@ from pipeline.inference import judge
 from pipeline.networks.members import load_member, member_folders
 from pipeline.params.load import Params
 from pipeline.paths import Paths
+from pipeline.tracking.computed import computations
 from pipeline.tracking.sender import sync
 from pipeline.tracking.store import client, locate
 from pipeline.training import members, resume
@@ -275,7 +276,9 @@ def test_without_mlflow_it_trains_and_another_training_starts_from_its_run(
     begun = load_member(paths.checkpoint / "members/0")
     assert begun.spec.warm_start == digest
     assert all(torch.allclose(value, weights[name], atol=1e-6) for name, value in begun.named_parameters())
-    assert json.loads(paths.run_file.read_text())["warm_start"] == {**start, "run_key": key}
+    told = json.loads(paths.run_file.read_text())["warm_start"]
+    assert {name: told[name] for name in ("uri", "sha256", "run_key")} == {**start, "run_key": key}
+    assert told["ancestry"] == [{**start, "run_key": key, "statement": None}]  # it was never exported
 
 
 def test_two_processes_walk_through_the_members_together(project: Callable[..., Paths], tmp_path: Path) -> None:
@@ -294,6 +297,8 @@ def test_two_processes_walk_through_the_members_together(project: Callable[..., 
     found = json.loads((paths.report("train") / "metrics.json").read_text())
     assert [member["epochs"] for member in found["members"]] == [1, 1, 1]
     assert len(list(paths.journal.glob("*-member-*"))) == 3  # of one rank only
+    assert [line["stage"] for line in computations(paths)] == ["train"]  # once, too
+    assert json.loads((paths.report("train") / "environment.json").read_text())["world_size"] == 2
 
 
 def test_what_the_main_process_does_alone_is_done_where_the_others_hear_of_its_failing(

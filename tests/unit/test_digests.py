@@ -14,6 +14,7 @@ from pipeline.digests import (
     path_sha256,
     stage_code,
     stage_data,
+    stage_outs,
     stage_params,
 )
 from pipeline.errors import IntegrityError
@@ -104,3 +105,11 @@ def test_a_stages_params_are_the_keys_it_declares(root: Path) -> None:
     raw = {"seed": 3, "train": {"optimizer": {"lr": 0.1}, "epochs": 3}}
     assert stage_params(root, "train", raw) == {"seed": 3, "train.optimizer": {"lr": 0.1}}
     assert stage_params(root, "acquire", raw) == {}
+
+
+def test_a_stages_outs_are_as_written_with_or_without_options(tmp_path: Path) -> None:
+    (tmp_path / "dvc.yaml").write_text("stages: {a: {outs: [data/raw, {m.json: {cache: false}}]}, b: {cmd: x}}")
+    assert stage_outs(tmp_path, "a") == ["data/raw", "m.json"]
+    assert stage_outs(tmp_path, "b") == []
+    with pytest.raises(IntegrityError, match=r"must define stage 'c'"):
+        stage_outs(tmp_path, "c")

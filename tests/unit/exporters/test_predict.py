@@ -1,5 +1,4 @@
 import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from pipeline.inference.raster_pixels import RasterPixels, RasterValues
 from pipeline.networks.members import save_member
 from pipeline.networks.segmenter import Segmenter
 from pipeline.params.evaluate import TileParams
+from pipeline.tracking import statement
 from pipeline.types import FloatArray, Window
 
 TILES = TileParams(size_px=64, overlap_px=16)
@@ -36,11 +36,13 @@ def test_maps_style_and_lineage_of_a_scene(onnx_file: Path, scene_file: Scene, t
     assert (classes[:10, :20] == 255).all()
     assert (np.delete(classes.ravel(), np.flatnonzero(classes.ravel() == 255)) < 3).all()
     assert sum(result.shares.values()) == pytest.approx(1)
-    lineage = json.loads(result.lineage.read_text())
-    assert lineage["scene"] == {"name": "town.tif", "sha256": sha256(scene)}
-    assert lineage["model"] == {"name": "model.onnx", "sha256": sha256(onnx_file)}
-    assert lineage["provenance"] == "ab" * 32
-    assert lineage["files"] == {name: sha256(tmp_path / "out" / name) for name in names[:3]}
+    lineage = statement.read(result.lineage)
+    assert [(r.name, r.kind, r.sha256) for r in lineage.resources] == [
+        ("model.onnx", "model", sha256(onnx_file)), ("town.tif", "scene", sha256(scene))]
+    assert (lineage.kind, lineage.provenance) == ("prediction", "ab" * 32)
+    assert lineage.subjects == {name: sha256(tmp_path / "out" / name) for name in names[:3]}
+    assert lineage.environments["predict"]["precision"] == "32-true"
+    assert str(tmp_path) not in result.lineage.read_text()
     tags = describe(result.confidence).tags
     assert (tags["KUMULUS_PROVENANCE"], tags["KUMULUS_MODEL"]) == ("ab" * 32, sha256(onnx_file))
 
@@ -53,7 +55,7 @@ def test_tiles_are_the_evaluations_unless_others_are_asked_for(
     scene, asked = scene_file(), TileParams(size_px=32, overlap_px=8)
     for tiles, used in ((None, TILES), (asked, asked)):
         (made,) = predict_scenes([scene], tmp_path / "m.onnx", tmp_path / "out", tiles)
-        assert json.loads(made.lineage.read_text())["settings"]["tiles"] == used.model_dump()
+        assert statement.read(made.lineage).params["tiles"] == used.model_dump()
 
 
 def test_again_gives_the_same_bytes_and_replaces(onnx_file: Path, scene_file: Scene, tmp_path: Path) -> None:
@@ -85,7 +87,7 @@ def test_digital_numbers_give_the_map_of_the_converted_scene(
     (plain,) = predict_scenes([converted], onnx_file, tmp_path / "out", TILES)
     (raw,) = predict_scenes([tmp_path / "raw.tif"], onnx_file, tmp_path / "out", TILES, values=values)
     assert (read(raw.class_map) == read(plain.class_map)).all()
-    settings = json.loads(raw.lineage.read_text())["settings"]
+    settings = statement.read(raw.lineage).params
     assert {k: settings[k] for k in ("scale", "offset", "quantification", "nodata", "zeros")} == {
         "scale": 1.0, "offset": -1000, "quantification": 10000, "nodata": None, "zeros": "refuse"}
 
@@ -111,7 +113,7 @@ def test_export_folder_and_checkpoint_are_models_too(
     maps = [predict_scenes([scene_file()], ref, tmp_path / name, TILES)[0].class_map
             for ref, name in ((onnx_file, "a"), (tmp_path / "checkpoint", "b"))]
     assert np.mean(read(maps[0]) == read(maps[1])) > 0.999
-    assert json.loads((tmp_path / "b/town_lineage.json").read_text())["provenance"] is None
+    assert statement.read(tmp_path / "b/town_lineage.json").provenance == ""
 
 
 def test_no_read_is_larger_than_a_row_of_tiles(

@@ -8,7 +8,7 @@ import pytest
 from pipeline.errors import IntegrityError
 from pipeline.params.load import Params
 from pipeline.paths import Paths
-from pipeline.tracking.provenance import STAGES, provenance, write_provenance
+from pipeline.tracking.provenance import SCORES, STAGES, provenance, write_provenance
 
 FOLDERS = {"raw": "data/raw", "labels": "data/labels", "scenes": "data/scenes", "splits": "data/splits",
            "checkpoint": "models/checkpoint"}
@@ -29,6 +29,9 @@ def project(tmp_path: Path) -> Path:
     for folder in FOLDERS.values():
         (tmp_path / folder / "sub").mkdir(parents=True)
         (tmp_path / folder / "sub/file.txt").write_text(folder)
+    (tmp_path / "reports/evaluate").mkdir(parents=True)
+    for name in SCORES:
+        (tmp_path / "reports/evaluate" / name).write_text(name)
     (tmp_path / "data/raw/catalog.json").write_text('{"source": "synthetic", "scenes": []}')
     (tmp_path / "code.py").write_text("one")
     (tmp_path / "more.py").write_text("two")
@@ -46,6 +49,7 @@ def test_names_every_file_by_its_digest(project: Path) -> None:
     assert set(statement["data"]["files"]) == set(FOLDERS)
     assert set(statement["data"]["files"]["raw"]) == {"catalog.json", "sub/file.txt"}
     assert statement["data"]["catalog"] == {"source": "synthetic", "scenes": []}
+    assert statement["evaluate"] == {name: sha256(name) for name in ("confusions.parquet", "metrics.json")}
     assert statement["code"]["train"] == {"code.py": sha256("one"), "more.py": sha256("two")}
     assert statement["code"]["export"] == {"code.py": sha256("one")}
     assert statement["lock"] == sha256("lock")
@@ -79,7 +83,7 @@ def test_says_nothing_of_place_time_or_run(project: Path, tmp_path_factory: pyte
 
 
 @pytest.mark.parametrize("changed", ["data/labels/sub/file.txt", "more.py", "requirements.lock",
-                                     "models/checkpoint/new"])
+                                     "models/checkpoint/new", "reports/evaluate/metrics.json"])
 def test_any_changed_byte_changes_the_digest(project: Path, changed: str) -> None:
     digests = []
     for _ in range(2):
@@ -93,6 +97,7 @@ def test_any_changed_byte_changes_the_digest(project: Path, changed: str) -> Non
     ("data/raw/catalog.json", "must say where the data came from: not found; run `dvc repro acquire`"),
     ("data/labels", "data/labels must be a folder"),
     ("models/checkpoint", "models/checkpoint must be a folder"),
+    ("reports/evaluate/confusions.parquet", "confusions.parquet must be a file"),
     ("more.py", "more.py must be a file"),
     ("requirements.lock", "requirements.lock must be a file"),
     ("dvc.yaml", "dvc.yaml must exist"),

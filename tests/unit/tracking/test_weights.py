@@ -38,6 +38,8 @@ class Server:
                        if name != "kumulus.member")]
 
     def list_artifacts(self, run_id: str, folder: str) -> list[Any]:
+        if folder == "export":
+            return [SimpleNamespace(path="export/lineage.json")] if run_id.startswith("stated") else []
         return [SimpleNamespace(path=f"{folder}/{name}") for name in ("weights.safetensors", "model.json")]
 
     def download_artifacts(self, run_id: str, path: str, scratch: str) -> str:
@@ -91,3 +93,12 @@ def test_a_training_of_one_member_has_it_in_its_own_run(monkeypatch: pytest.Monk
     assert fetched(monkeypatch, tmp_path, "runs:/all/best", run_of("all", "train", "KILLED")) == {"0": "all"}
     with pytest.raises(ModelError, match="it is a run of stage evaluate, which keeps no weights"):
         fetched(monkeypatch, tmp_path, "runs:/all", run_of("all", "evaluate"))
+
+
+def test_the_statement_of_its_newest_export_comes_along(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    alone = run_of("all", "train", **{"train.folds": "1", "train.seeds": "[]"})
+    fetched(monkeypatch, tmp_path, "runs:/all", alone, run_of("none", "export"))
+    assert not (tmp_path / "start/lineage.json").exists()
+    fetched(monkeypatch, tmp_path, "runs:/all", alone, run_of("none", "export"), run_of("stated-2", "export"),
+            run_of("stated-1", "export"))
+    assert (tmp_path / "start/lineage.json").read_text() == "stated-2"

@@ -1,0 +1,97 @@
+"""lineage.json of a real run: it agrees with dvc.lock and git, and what was computed here is told from what was not."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pipeline.digests import file_sha256
+from pipeline.paths import Paths
+from pipeline.tracking.computed import computations, origin
+from pipeline.tracking.oids import artifact_digests
+from pipeline.tracking.provenance import STAGES
+from pipeline.tracking.statement import Statement, read
+from tests.e2e.conftest import Repository
+
+
+@pytest.fixture
+def repo(repository: Repository) -> Iterator[Repository]:
+    computed = Paths(repository.root).computed
+    before = computed.read_text()
+    yield repository
+    computed.write_text(before)
+    repository.restore()
+    repository.call("dvc", "checkout", "--quiet", "--force")
+
+
+@pytest.fixture(scope="module")
+def statement(repository: Repository) -> Statement:
+    return read(repository.root / "models/export/lineage.json")
+
+
+def oids(repo: Repository, *stages: str) -> dict[str, str]:
+    """DVC's id of each out of the stages, as dvc.lock says."""
+    return {out["path"]: out["md5"] for name, stage in repo.lock().items() if name in (stages or STAGES)
+            for out in stage["outs"]}
+
+
+def test_every_id_is_the_one_in_dvc_lock(repo: Repository, statement: Statement) -> None:
+    named = {resource.name: resource.md5 for resource in statement.of_kind("artifact")}
+    assert named == oids(repo, *STAGES[:-1])
+    for path, oid in oids(repo, "export").items():
+        assert artifact_digests(repo.root / path, repo.root).oid == oid
+    inputs = {dep["path"]: dep["md5"] for dep in repo.lock()["acquire"]["deps"]}["inputs"]
+    assert [r.md5 for r in statement.of_kind("input") if not r.artifact] == [inputs]
+
+
+def test_every_code_file_has_gits_own_id(repo: Repository, statement: Statement) -> None:
+    tracked = statement.of_kind("code", "lock", "pipeline")
+    listed = repo.call("git", "ls-tree", "-r", "HEAD").splitlines()
+    blobs = {line.split("\t")[1]: line.split()[2] for line in listed}
+    assert {r.name: r.git_blob for r in tracked} == {r.name: blobs[r.name] for r in tracked}
+    assert statement.commit == repo.call("git", "rev-list", "--max-parents=0", "HEAD").strip()
+    assert not statement.dirty, "dvc.lock alone had changed"
+
+
+def test_every_stage_left_its_environment_and_files_are_what_it_says(repo: Repository, statement: Statement) -> None:
+    assert set(statement.environments) == set(STAGES)
+    paths = Paths(repo.root)
+    for stage in STAGES:
+        left = json.loads((paths.report(stage) / "environment.json").read_text())
+        assert left == statement.environments[stage], stage
+    for name, digest in statement.subjects.items():
+        assert file_sha256(paths.export / name) == digest
+    for resource in statement.of_kind("source", "file", "input", "code"):
+        if resource.kind != "input" or resource.artifact:
+            assert file_sha256(repo.root / resource.name) == resource.sha256
+
+
+def test_what_was_computed_here_and_what_the_run_cache_brought_back(repo: Repository) -> None:
+    paths = Paths(repo.root)
+    before = oids(repo)
+    for stage in STAGES:
+        assert {origin(paths, stage, oid) for oid in oids(repo, stage).values()} == {"computed here"}
+    lines = len(computations(paths))
+    repo.set_params({"refine_labels.rules": []})
+    repo.call("dvc", "repro", "refine_labels")
+    changed = oids(repo, "refine_labels")["data/labels"]
+    assert changed != before["data/labels"]
+    assert origin(paths, "refine_labels", changed) == "computed here"
+    repo.restore()
+    assert "Running stage" not in repo.call("dvc", "repro", "refine_labels")
+    assert len(computations(paths)) == lines + 1
+    assert origin(paths, "refine_labels", before["data/labels"]) == "restored"
+
+
+def test_a_clone_that_pulls_has_computed_nothing(repo: Repository, tmp_path: Path) -> None:
+    clone = tmp_path / "clone"
+    subprocess.run(["git", "clone", "--quiet", str(repo.root), str(clone)], check=True, env=repo.environment)
+    there = Repository(clone, repo.environment)
+    there.call("dvc", "remote", "add", "--default", "--local", "near", str(repo.root / ".dvc/cache"))
+    there.call("dvc", "pull", "--quiet", "export", "acquire")
+    paths = Paths(clone)
+    assert {origin(paths, "export", oid) for oid in oids(there, "export").values()} == {"pulled"}
+    assert computations(paths) == []
+    assert read(paths.export / "lineage.json") == read(repo.root / "models/export/lineage.json")
