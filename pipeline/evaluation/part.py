@@ -14,6 +14,7 @@ import pandas as pd
 from pipeline.errors import SealError, SplitError
 from pipeline.evaluation.choice import together
 from pipeline.evaluation.fitting import fitted
+from pipeline.evaluation.gating import gate_table
 from pipeline.evaluation.lineup import lineup
 from pipeline.evaluation.permit import Permit
 from pipeline.evaluation.summary import headline_scores, summarise
@@ -22,6 +23,7 @@ from pipeline.evaluation.truths import Ground, ScoredPart, headline_of, open_gro
 from pipeline.geo.scratch import scratch_array
 from pipeline.params.evaluate import EvaluateParams
 from pipeline.params.load import Params
+from pipeline.params.targets import parse_targets
 from pipeline.params.task import Task
 from pipeline.paths import Paths, write_json
 from pipeline.scenes.store import SceneStore
@@ -86,6 +88,8 @@ def score_part(params: Params, paths: Paths, part: ScoredPart, predictor: Predic
     metrics = {"part": part, "classes": list(split.classes), "unsupported": list(split.unsupported),
                "too_thin": _too_thin(split, shown.folds), "headline": headline,
                **({"val_chose": together(m.val_chose for m in shown.members)} if part == "val" else {}), **summary}
+    if targets := parse_targets(evaluate.targets):
+        metrics["gates"] = gate_table(metrics, targets)
     by_name = {c.name: c.color for c in task.classes}
     return PartScores(part, split.classes, tuple(by_name[name] for name in split.classes), headline, metrics,
                       tally.table(part), tuple(views))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.digests import canonical_sha256, folder_sha256
+from pipeline.evaluation.gating import gate_count
 from pipeline.evaluation.part import PartScores, score_part, write_tables
 from pipeline.evaluation.permit import unsealing
 from pipeline.params.load import Params
@@ -26,7 +27,8 @@ def unseal(params: Params, paths: Paths, predictor: Predictor | None = None,
     Returns:
         The scores, and the line that was appended: time, digests of model, split and params, how many looks there
         have been with this one, and the network's headline scores (`with_tta`: with test-time augmentation, if that
-        is scored). The network is all members averaged, as it is exported.
+        is scored) and gates (of evaluate.targets, if there are any). The network is all members averaged, as it is
+        exported.
 
     Raises:
         SealError: the log cannot be kept, or another unsealing is under way.
@@ -42,6 +44,8 @@ def unseal(params: Params, paths: Paths, predictor: Predictor | None = None,
                  "look": permit.looks + 1, "truth": scores.headline, **_headline(methods["network"])}
         if "network_tta" in methods:
             entry["with_tta"] = _headline(methods["network_tta"])
+        if count := gate_count(scores.metrics):
+            entry["gates"] = count
         permit.record(entry)
     with staged_folder(paths.report("unseal")) as folder:
         write_tables(scores, folder)

@@ -11,7 +11,8 @@ and false ones; `precision` is the share of the predicted ones that are not fals
 found_share. Their intervals, and that of the number of false ones, are under `intervals`, paired differences under
 difference_to_<baseline> of the network (`pipeline.evaluation.object_scores`). `val_chose` says in what the part that is
 scored helped to choose the network (`pipeline.evaluation.choice`), `too_thin` which classes a scored fold that the
-certificate does not vouch for holds too little of.
+certificate does not vouch for holds too little of, `gates` which of evaluate.targets are kept, where there are any
+(`pipeline.evaluation.gating`).
 zones.<method>.<zone>.<class> is the share of the zone's pixels that the method calls by that class. A score that is
 0/0 is null (pipeline.metrics.scores).
 """
@@ -23,6 +24,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from pipeline.evaluation.choice import brief
+from pipeline.evaluation.gating import gate_count
 from pipeline.evaluation.lineup import MemberFacts
 from pipeline.evaluation.members import member_scores
 from pipeline.evaluation.object_scores import object_scores
@@ -159,7 +161,7 @@ def headline_scores(metrics: Mapping[str, Any]) -> dict[str, Any]:
 
     `beyond_best_baseline` are the paired differences to the best baseline of each score, `tta_minus_plain` those that
     test-time augmentation makes, `over_seeds` and `over_folds` mean and standard deviation, where there are several;
-    `val_chose` says in what the scored part helped to choose the network.
+    `val_chose` says in what the scored part helped to choose the network, `gates` how many of evaluate.targets hold.
     """
     truth = metrics["headline"]
     network, tta = metrics["truths"][truth][NETWORK], metrics["truths"][truth].get(TTA)
@@ -171,6 +173,7 @@ def headline_scores(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "iou": {name: estimate["value"] for name, estimate in network["iou"].items()},
         "beyond_best_baseline": {s: beyond[s]["value"] for s in ("mcc", "macro_iou") if s in beyond},
         "objects_found": objects,
+        **({"gates": count} if (count := gate_count(metrics)) else {}),
     }
     if tta is not None:
         headline["tta_minus_plain"] = {s: tta["difference_to_network"][s]["value"] for s in ("mcc", "macro_iou")}

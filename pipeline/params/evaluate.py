@@ -1,10 +1,11 @@
-"""Section `evaluate`: tiles of inference, baselines on the same pixels, intervals."""
+"""Section `evaluate`: tiles of inference, baselines on the same pixels, intervals, targets."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.params.base import Section
+from pipeline.params.targets import check_targets, parse_targets
 from pipeline.params.task import Task
 
 
@@ -70,12 +71,22 @@ class EvaluateParams(Section):
     object_iou: float = Field(default=0.3, gt=0, le=1)
     #: Classes whose objects are counted (connected areas, 8 neighbours).
     object_classes: tuple[str, ...] = ()
+    #: Scores the model must reach: name -> rule, such as water.iou: ">= 0.5"; kept as it is written, names dotted or
+    #: nested, so that records compare (pipeline.params.targets.parse_targets reads it).
+    targets: dict[str, Any] | None = None
+
+    @field_validator("targets")
+    @classmethod
+    def _readable(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        parse_targets(value)
+        return value
 
     def check(self, task: Task) -> None:
         """Cross-check with the task.
 
         Raises:
-            ValueError: a rule names no class, or rules have no background to fall to.
+            ValueError: a rule or a target names no class, rules have no background to fall to, or a target is of
+                objects that are not counted.
         """
         for i, rule in enumerate(self.baselines.index_rules):
             task.class_id(rule.target, f"evaluate.baselines.index_rules[{i}].target")
@@ -84,3 +95,4 @@ class EvaluateParams(Section):
                              "name it, or set evaluate.baselines.index_rules to []")
         for name in self.object_classes:
             task.class_id(name, "evaluate.object_classes")
+        check_targets(self.targets, task, self.object_classes)

@@ -32,6 +32,7 @@ from pipeline.reporting.figure_style import (
     show,
     thinning,
 )
+from pipeline.reporting.gate_figure import draw_gates
 from pipeline.reporting.member_figures import draw_spread
 from pipeline.reporting.score_tables import draw_class_table, draw_objects
 from pipeline.types import IGNORE_INDEX, BoolArray
@@ -55,6 +56,9 @@ def draw_all(scores: PartScores, folder: Path) -> None:
                      folder / "class_table.png")
     if any(scores.metrics["objects"].values()):
         draw_objects(scores.metrics, against[0].upper() + against[1:] + _choice(scores), folder / "objects.png")
+    for method, judged in scores.metrics.get("gates", {}).items():
+        name = "gates.png" if method == "network" else f"gates_{method}.png"
+        draw_gates(judged, f"Gates of the {readable(method)}, {against}{_choice(scores)}", folder / name)
     if scores.headline in scores.metrics.get("spread", {}):
         draw_spread(scores.metrics, scores.headline, scores.part, folder / "spread.png")
     for truth in scores.metrics["truths"]:
