@@ -1,0 +1,1 @@
+"""Search of settings of section train: what may be searched, what a trial is worth, and what is written back."""
