@@ -1,38 +1,27 @@
 """The command `kumulus`: what DVC does not do. Every command imports what it needs when it runs.
 
-An error the user can mend is answered in one line, with exit status 1.
+An error the user can mend is answered in one line and with an exit status. Commands of a topic of their own live in
+pipeline/cli_<topic>.py.
 """
 
-import functools
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, ParamSpec, TypeVar
+from typing import Annotated
 
 import typer
 
-from pipeline.errors import one_line_errors
+from pipeline import cli_lineage, cli_promote, cli_tune
+from pipeline.cli_answer import answering_in_one_line
 from pipeline.paths import Paths
 
-P = ParamSpec("P")
-R = TypeVar("R")
-
 app = typer.Typer(
-    help="What DVC does not do: recipes, checks, predictions, the sealed test part, tracking.",
+    help="What DVC does not do: recipes, checks, predictions, the sealed test part, lineage, tuning, tracking.",
     no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
 )
 recipe_app = typer.Typer(help="Overlays of params.yaml, one a use case.", no_args_is_help=True)
 app.add_typer(recipe_app, name="recipe")
-
-
-def answering_in_one_line(command: Callable[P, R]) -> Callable[P, R]:
-    """Give a command the project's way of answering errors."""
-
-    @functools.wraps(command)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        with one_line_errors("kumulus"):
-            return command(*args, **kwargs)
-
-    return wrapped
+cli_lineage.register(app)
+cli_promote.register(app)
+cli_tune.register(app)
 
 
 def recipes_folder() -> Path:
@@ -282,6 +271,8 @@ def unseal() -> None:
     _, entry = seal.unseal(params, paths, draw=draw_all)
     scores = ", ".join(f"{name} {value:.3f}" for name, value in entry["scores"].items() if isinstance(value, float))
     typer.echo(f"look {entry['look']} at the test part against {entry['truth']}: {scores}")
+    if "gates" in entry:
+        typer.echo("{held} of {of} gates hold".format(**entry["gates"]))
     typer.echo(f"{paths.report('unseal')} has the rest; commit {paths.unseal_log}")
 
 

@@ -134,4 +134,6 @@ def test_unseal_prints_the_recorded_look(folder: Path, monkeypatch: pytest.Monke
 
     entry = json.loads('{"look": 2, "truth": "reference", "scores": {"mcc": 0.5, "iou": {"water": 0.1}}}')
     monkeypatch.setattr(seal, "unseal", lambda params, paths, draw: (None, entry))
-    assert answer("unseal", status=0).startswith("look 2 at the test part against reference: mcc 0.500\n")
+    assert answer("unseal", status=0).startswith("look 2 at the test part against reference: mcc 0.500\nreports/")
+    monkeypatch.setattr(seal, "unseal", lambda params, paths, draw: (None, entry | {"gates": {"held": 1, "of": 3}}))
+    assert "mcc 0.500\n1 of 3 gates hold\n" in answer("unseal", status=0)

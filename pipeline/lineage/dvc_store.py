@@ -1,0 +1,198 @@
+"""What DVC keeps of a project, read without DVC's own locks, databases or writes: dvc.lock, its cache and its remotes.
+
+An object's address is its md5; a folder's, with ".dir" behind it, is that of a JSON list of its files. An object is
+looked up here, never trusted: whoever reads it compares it with its address.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO, TypeVar
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+T = TypeVar("T")
+
+FOLDER = ".dir"
+
+#: `- path: models/export`, then `hash: md5` and `md5: <id>` below it.
+_ENTRY = re.compile(rb"- path: ([^\n]+)\n(?: +(?!md5:)\w+: [^\n]*\n)*? +md5: '?([0-9a-f]{32}(?:\.dir)?)'?\n")
+
+
+#: A stage's name, and the name of one of its parts, in the layout in which DVC writes dvc.lock.
+_STAGE, _PART = re.compile(rb"^  (\w[\w@-]*):\n", re.MULTILINE), re.compile(rb"^    (\w+):[^\n]*\n", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class LockedStage:
+    """A stage as dvc.lock has it: {path: md5} of deps and outs."""
+
+    deps: Mapping[str, str] = field(default_factory=dict)
+    outs: Mapping[str, str] = field(default_factory=dict)
+    #: YAML of its params, read when it is asked for.
+    params_yaml: bytes = b""
+
+    @cached_property
+    def params(self) -> Mapping[str, Mapping[str, Any]]:
+        """{file: {key: value}} that it was run with."""
+        found = _yaml(self.params_yaml)
+        return found if isinstance(found, Mapping) else {}
+
+
+@dataclass(frozen=True)
+class DvcLock:
+    """A dvc.lock."""
+
+    stages: Mapping[str, LockedStage] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, data: bytes) -> "DvcLock":
+        """What it says by the layout in which DVC writes it, which takes a hundredth of reading it as YAML."""
+        _, found, body = data.partition(b"stages:\n")
+        names = _STAGE.split(body) if found else [b""]
+        stages = {}
+        for name, block in zip(names[1::2], names[2::2], strict=True):
+            parts = _PART.split(block)
+            sections = dict(zip(parts[1::2], parts[2::2], strict=True))
+            stages[name.decode()] = LockedStage(named(sections.get(b"deps", b"")), named(sections.get(b"outs", b"")),
+                                                sections.get(b"params", b""))
+        return cls(stages)
+
+    @classmethod
+    def read(cls, path: Path) -> "DvcLock":
+        """That of a file; nothing where there is none."""
+        return cls.parse(path.read_bytes()) if path.is_file() else cls()
+
+    @property
+    def outs(self) -> Mapping[str, str]:
+        """{path: md5} of the outs of all stages."""
+        return {path: md5 for stage in self.stages.values() for path, md5 in stage.outs.items()}
+
+
+def named(data: bytes) -> Mapping[str, str]:
+    """{path: md5} of all deps and outs of a dvc.lock, by the layout in which DVC writes it."""
+    return {path.decode(errors="replace"): md5.decode() for path, md5 in _ENTRY.findall(data)}
+
+
+def listing(data: bytes) -> Mapping[str, str]:
+    """{path: md5} of the files that a folder's object lists; nothing where it is no such list."""
+    try:
+        entries = json.loads(data)
+        return {str(entry["relpath"]): str(entry["md5"]) for entry in entries}
+    except (ValueError, TypeError, KeyError):
+        return {}
+
+
+class DvcStore:
+    """DVC's cache and remotes, as its configuration around a folder names them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    @cached_property
+    def folder(self) -> Path | None:
+        """The .dvc that the project belongs to; None outside of DVC."""
+        here = self.root.resolve()
+        return next((place / ".dvc" for place in (here, *here.parents) if (place / ".dvc").is_dir()), None)
+
+    @cached_property
+    def config(self) -> Mapping[str, Any]:
+        """DVC's configuration: of the system, the user, the repository and this copy of it."""
+        if self.folder is None:
+            return {}
+        from dvc.config import Config, ConfigError
+
+        try:
+            return dict(Config(str(self.folder)))
+        except ConfigError:
+            return {}
+
+    @cached_property
+    def cache(self) -> Path | None:
+        """The folder of the cache's objects; None where there is none."""
+        if self.folder is None:
+            return None
+        folder = Path(self.config.get("cache", {}).get("dir") or self.folder / "cache") / "files" / "md5"
+        return folder if folder.is_dir() else None
+
+    def cached(self, oid: str) -> Path | None:
+        """Where the cache keeps an object; None where it does not."""
+        if self.cache is None or len(oid) < 3:
+            return None
+        path = self.cache / oid[:2] / oid[2:]
+        return path if path.is_file() else None
+
+    def cached_folders(self) -> Iterator[str]:
+        """Ids of all folders in the cache."""
+        if self.cache is not None:
+            for path in sorted(self.cache.glob(f"??/*{FOLDER}")):
+                yield path.parent.name + path.name
+
+    @cached_property
+    def remotes(self) -> Sequence["Remote"]:
+        """The remotes that are addressed by digest, the default one first."""
+        configured = self.config.get("remote", {})
+        default = self.config.get("core", {}).get("remote", "")
+        names = sorted(configured, key=lambda name: (name != default, name))
+        return [Remote(name, self.config) for name in names
+                if not (configured[name].get("version_aware") or configured[name].get("worktree"))]
+
+
+class Remote:
+    """One remote of DVC, spoken to through DVC's own file systems."""
+
+    def __init__(self, name: str, config: Mapping[str, Any]) -> None:
+        self.name, self._config = name, config
+        #: Why it did not answer; "" as long as it has. It is not asked again.
+        self.failure = ""
+
+    @cached_property
+    def _opened(self) -> tuple[Any, str]:
+        from dvc.fs import get_cloud_fs
+
+        kind, settings, path = get_cloud_fs(self._config, name=self.name)
+        system = kind(**settings)
+        return system, system.join(path, "files", "md5")
+
+    def open(self, oid: str) -> BinaryIO | None:
+        """An object's bytes as a stream; None where the remote has none, or does not answer (see `failure`)."""
+        from dvc.exceptions import DvcException
+        from dvc_objects.fs.errors import ConfigError
+
+        if self.failure:
+            return None
+        try:
+            system, base = self._opened
+            stream: BinaryIO = system.open(system.join(base, oid[:2], oid[2:]), "rb")
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ImportError, DvcException, ConfigError) as error:  # ImportError: no plugin for its kind
+            self.fail(error)
+            return None
+        return stream
+
+    def read(self, oid: str, reader: Callable[[BinaryIO], T]) -> T | None:
+        """What `reader` makes of an object's stream; None where there is no object, or the remote fails."""
+        if (stream := self.open(oid)) is None:
+            return None
+        try:
+            with stream:
+                return reader(stream)
+        except OSError as error:
+            self.fail(error)
+            return None
+
+    def fail(self, error: Exception) -> None:
+        """Keep why it is not asked again."""
+        self.failure = " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _yaml(data: bytes) -> Any:
+    try:
+        return YAML(typ="safe", pure=True).load(data.decode("utf-8"))
+    except (YAMLError, UnicodeDecodeError):
+        return None
