@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipeline.cli_answer import answering_in_one_line
+from pipeline.errors import ParamsError
 from pipeline.paths import Paths
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _TARGET = ("a file that Kumulus exported or predicted (.onnx, .tif, .gpkg, .parquet, model_card.md, lineage.json, "
            "provenance.json), a checkpoint's folder or weights.safetensors, models:/name/version, models:/name@alias, "
            "runs:/id or a run's id")
+_REPLAY = "make it again from its commit and compare; runs that commit's code with your rights"
 _REPOSITORY = "the project that made it; else the one around the working folder, else around the file"
 
 
@@ -32,12 +34,22 @@ def register(app: typer.Typer) -> None:
 def repository(target: str, given: Path | None) -> Paths:
     """The project to ask: the one given, the one around the working folder, or around the target; else none."""
     if given is not None:
+        if not _is_there(given):
+            raise ParamsError(f"--repository must be a folder: got {str(given)[:200]}; name the project's")
         return Paths(given)
     if Path("dvc.yaml").is_file():
         return Paths()
-    starts = [Path.cwd(), *([Path(target).resolve()] if Path(target).exists() else [])]
+    starts = [Path.cwd(), *([Path(target).resolve()] if _is_there(Path(target)) else [])]
     around = (folder for start in starts for folder in (start, *start.parents))
     return Paths(next((folder for folder in around if (folder / "dvc.yaml").is_file()), Path()))
+
+
+def _is_there(path: Path) -> bool:
+    """Whether a file or folder is there; a name that none can have, such as one of 300 characters, is none."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
 
 
 def trace(
@@ -47,7 +59,7 @@ def trace(
     as_: Annotated[str, typer.Option(
         "--as", metavar="prov|openlineage", help="print W3C PROV-JSON, or OpenLineage events as lines")] = "",
     verify: Annotated[bool, typer.Option("--verify", help="rehash every byte behind it, trusting no cache")] = False,
-    replay: Annotated[bool, typer.Option("--replay", help="make it again from its commit, and compare")] = False,
+    replay: Annotated[bool, typer.Option("--replay", help=_REPLAY)] = False,
     keep: Annotated[bool, typer.Option("--keep", help="leave the scratch folder of --replay")] = False,
     public_key: Annotated[Path | None, typer.Option(help="check the signature by this key, PEM")] = None,
     signature: Annotated[Path | None, typer.Option(help="the signature, where it lies elsewhere")] = None,
@@ -69,7 +81,10 @@ def trace(
     if html is not None:
         from pipeline.reporting.trace_page import write_page
 
-        write_page(html, check.to_json(identified, built, checked))
+        try:
+            write_page(html, check.to_json(identified, built, checked))
+        except OSError as error:
+            raise ParamsError(f"--html must be a file that can be written: {error}; name another") from error
         typer.echo(f"{html} has the page", err=bool(json_ or as_))
     raise typer.Exit(checked.exit_code)
 

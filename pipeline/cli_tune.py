@@ -62,13 +62,16 @@ def tune(
 
 def _search(place: "Place", about: "Subject", params: "Params", declared: "TuneFile", paths: Paths, total: int,
             workers: int, file: Path) -> None:
-    """Try until the study has its trials, and write the report; also after Ctrl-C, where there is something to say."""
+    """Try until the study has its trials, and write the report; also after Ctrl-C or an error."""
+    from pipeline.errors import KumulusError
     from pipeline.tracking.runs import study_run
+    from pipeline.tuning.storage import StorageError
     from pipeline.tuning.study import KEY, begin
 
     _say_if_new(place, about, declared)
     study = begin(place, about, params, declared)
     tags = {"kumulus.study": about.name, "kumulus.metric": declared.metric, "kumulus.storage": place.kind}
+    stopped: KumulusError | None = None
     interrupted = False
     with study_run(paths, study.user_attrs[KEY], about.name, tags) as log:
         log.params(declared.model_dump(mode="json", by_alias=True, exclude_unset=True) | {"trials": total})
@@ -78,7 +81,13 @@ def _search(place: "Place", about: "Subject", params: "Params", declared: "TuneF
             _work(place, about, study, params, declared, paths, total, workers)
         except KeyboardInterrupt:
             interrupted = True
-        found = _report(study, declared, place, paths, total)
+        except KumulusError as error:  # raised again below: what was found until then is told first
+            stopped = error
+        try:
+            with place.answering():
+                found = _report(study, declared, place, paths, total)
+        except StorageError as error:
+            raise stopped or error from None
         for made in sorted(paths.report("tune").joinpath(about.name).iterdir()):
             log.artifact(made, "tune")
         log.metrics({name: float(value) for name, value in found["counts"].items()})
@@ -86,7 +95,9 @@ def _search(place: "Place", about: "Subject", params: "Params", declared: "TuneF
             log.metrics({"best_score": found["best"]["score"]})
             log.tags({"kumulus.best_trial": str(found["best"]["number"])})
         log.tags({"kumulus.interrupted": str(interrupted).lower()})
-    _say_found(found, paths, about.name, file)
+        _say_found(found, paths, about.name, file)
+        if stopped:
+            raise stopped
     if interrupted:
         typer.echo("interrupted: the trials that were running are tried again when `kumulus tune` goes on", err=True)
         raise typer.Exit(_INTERRUPTED)
@@ -96,7 +107,7 @@ def _work(place: "Place", about: "Subject", study: "Study", params: "Params", de
           total: int, workers: int) -> None:
     """Keep workers at the study."""
     from pipeline.params.train import TrainParams
-    from pipeline.tuning import worker
+    from pipeline.tuning import stamp, worker
     from pipeline.tuning.workers import Crew, threads_of
 
     threads = declared.threads or threads_of(workers, params.section(TrainParams).threads)
@@ -105,7 +116,7 @@ def _work(place: "Place", about: "Subject", study: "Study", params: "Params", de
         worker="", study=about.name, total=total, root=str(paths.root.resolve()), params=params.raw,
         tune=settings.model_dump(mode="json", by_alias=True, exclude_unset=True), folder=str(place.folder),
         url=place.url, heartbeat_s=place.heartbeat_s, grace_s=place.grace_s, code=about.basis["code"],
-        factory=worker.FACTORY)
+        data={name: about.basis[name] for name in stamp.FOLDERS}, factory=worker.FACTORY)
     typer.echo(f"study {about.name}: {total} trials in all, {workers} worker{'s' * (workers > 1)} with {threads} "
                f"thread{'s' * (threads > 1)} each")
     with Crew(job, study, workers, threads, lambda line: typer.echo(f"  {line}", err=True)) as crew:

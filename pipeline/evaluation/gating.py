@@ -1,11 +1,11 @@
 """The gates of a scored part: evaluate.targets judged on metrics.json, its key `gates`.
 
-gates.<method>.<target> = {rule, value, low, high, held, reason}, for the network and, where it is scored, the network
-with test-time augmentation (which of the two leaves the project says export.tta), against the headline truth. A gate
-that is missed fails nothing here: `kumulus promote` asks for them.
+gates.<method>.<target> = {rule, value, low, high, held, reason} (and defined, where the score is not in every
+resample), for the network and, where it is scored, the network with test-time augmentation (which of the two leaves the
+project says export.tta), against the headline truth. A gate that is missed fails nothing here: `kumulus promote` asks
+for them.
 """
 
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -16,21 +16,24 @@ from pipeline.params.targets import Target
 from pipeline.types import RunLog
 
 
-def gates(metrics: Mapping[str, Any], targets: Iterable[Target], method: str = NETWORK) -> tuple[Gate, ...]:
+def gates(metrics: Mapping[str, Any], targets: Iterable[Target], confidence: float,
+          method: str = NETWORK) -> tuple[Gate, ...]:
     """Judge targets on the scores of a method.
 
     Args:
         metrics: metrics.json.
         targets: in the order of evaluate.targets.
+        confidence: coverage of the intervals.
         method: network or network_tta, which must have been scored.
     """
-    return judge_all(targets, lambda target: _estimate(metrics, target, method))
+    return judge_all(targets, lambda target: _estimate(metrics, target, method), confidence)
 
 
-def gate_table(metrics: Mapping[str, Any], targets: tuple[Target, ...]) -> dict[str, Any]:
+def gate_table(metrics: Mapping[str, Any], targets: tuple[Target, ...], confidence: float) -> dict[str, Any]:
     """What metrics.json has under `gates`."""
     scored = [method for method in (NETWORK, TTA) if method in metrics["truths"][metrics["headline"]]]
-    return {method: {gate.target.name: _plain(gate) for gate in gates(metrics, targets, method)} for method in scored}
+    return {method: {gate.target.name: _plain(gate) for gate in gates(metrics, targets, confidence, method)}
+            for method in scored}
 
 
 def gate_count(metrics: Mapping[str, Any]) -> dict[str, int]:
@@ -67,13 +70,8 @@ def _estimate(metrics: Mapping[str, Any], target: Target, method: str) -> Estima
     else:
         found = metrics["truths"][metrics["headline"]][method][target.score]
         found = found.get(target.label, {}) if target.label else found
-    return Estimate(*(_number(found.get(key)) for key in ("value", "low", "high")))
+    return Estimate.of(found)
 
 
 def _plain(gate: Gate) -> dict[str, Any]:
-    estimate = {key: None if math.isnan(value) else value for key, value in vars(gate.estimate).items()}
-    return {"rule": gate.target.rule, "held": gate.held, "reason": gate.reason, **estimate}
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else float(value)
+    return {"rule": gate.target.rule, "held": gate.held, "reason": gate.reason, **gate.estimate.plain()}

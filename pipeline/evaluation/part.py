@@ -89,7 +89,7 @@ def score_part(params: Params, paths: Paths, part: ScoredPart, predictor: Predic
                "too_thin": _too_thin(split, shown.folds), "headline": headline,
                **({"val_chose": together(m.val_chose for m in shown.members)} if part == "val" else {}), **summary}
     if targets := parse_targets(evaluate.targets):
-        metrics["gates"] = gate_table(metrics, targets)
+        metrics["gates"] = gate_table(metrics, targets, evaluate.bootstrap.confidence)
     by_name = {c.name: c.color for c in task.classes}
     return PartScores(part, split.classes, tuple(by_name[name] for name in split.classes), headline, metrics,
                       tally.table(part), tuple(views))

@@ -1,6 +1,7 @@
 """metrics.json: every score with its interval, paired differences to the baselines, objects, and zones.
 
-Layout: truths.<truth>.<method>.<score>[.<class>] = {value, low, high}; under truths.<truth>.network also
+Layout: truths.<truth>.<method>.<score>[.<class>] = {value, low, high}, and `defined`, the share of
+the resamples in which the score is, where that is below 1; under truths.<truth>.network also
 difference_to_<baseline> of the same form (the network minus the baseline, on the same resampled blocks), and
 difference_to_best_baseline, which names for every score the baseline with the highest value of that score. Where
 test-time augmentation is scored, truths.<truth>.network_tta has difference_to_network. Members of an ensemble that are
@@ -120,7 +121,7 @@ def _differences(sampled: Mapping[Method, Sampled], resamples: Resamples) -> dic
         known = [m for m in by_baseline if not math.isnan(sampled[m].points[score])]
         if known:
             method = max(known, key=lambda m: sampled[m].points[score])
-            best[score] = {"baseline": method[0], **vars(by_baseline[method][score])}
+            best[score] = {"baseline": method[0], **by_baseline[method][score].plain()}
     if best:
         result["difference_to_best_baseline"] = nested(best)
     return result
@@ -148,7 +149,7 @@ def _zones(counts: Mapping[int, Any], resamples: Resamples, zones: Mapping[int, 
 def _plain(value: Any) -> Any:
     """Mappings, lists, numbers and strings only; NaN as None."""
     if isinstance(value, Estimate):
-        return _plain(vars(value))
+        return value.plain()
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, float) and math.isnan(value):

@@ -129,14 +129,8 @@ def _object_values(metrics: Mapping[str, Any]) -> dict[str, Estimate]:
     found: dict[str, Estimate] = {}
     for name, methods in metrics["objects"].items():
         counts = methods["network"]
-        share = {key: _number(value) for key, value in counts["found_share"].items()}
-        found[f"objects.{name}.found_share"] = Estimate(**share)
+        found[f"objects.{name}.found_share"] = Estimate.of(counts["found_share"])
         for score in ("precision", "f1"):
             limits = counts.get("intervals", {}).get(score, {})
-            found[f"objects.{name}.{score}"] = Estimate(_number(counts[score]), _number(limits.get("low")),
-                                                        _number(limits.get("high")))
+            found[f"objects.{name}.{score}"] = Estimate.of({**limits, "value": counts[score]})
     return found
-
-
-def _number(value: float | None) -> float:
-    return _NAN if value is None else float(value)

@@ -127,7 +127,8 @@ def _cells(score: Compared | None) -> list[str]:
     if score is None:
         return [""] * 11
     over = score.over_seeds
-    numbers = [*vars(score.value).values(), *(vars(score.difference).values() if score.difference else [math.nan] * 3)]
+    difference = score.difference or Estimate(math.nan, math.nan, math.nan)
+    numbers = [n for found in (score.value, difference) for n in (found.value, found.low, found.high)]
     seeds = [over.mean, over.sd, over.low, over.high] if over else [math.nan] * 4
     text = ["" if math.isnan(n) else repr(float(n)) for n in (*numbers, *seeds)]
     return [*text[:6], str(over.n) if over else "", *text[6:]]
@@ -167,7 +168,8 @@ def _estimate(estimate: Estimate, form: str) -> str:
     if math.isnan(estimate.value):
         return "undefined"
     text = format(estimate.value, form)
-    return text if math.isnan(estimate.low) else f"{text} [{estimate.low:{form}}, {estimate.high:{form}}]"
+    text += "" if math.isnan(estimate.low) else f" [{estimate.low:{form}}, {estimate.high:{form}}]"
+    return f"{text} {estimate.gap}" if estimate.gap else text
 
 
 def _spread(over: Spread | None) -> str:
@@ -214,7 +216,9 @@ def show(table: Table) -> None:
 
 def _plain(value: Any) -> Any:
     """Mappings, lists and numbers only; NaN as None."""
-    if isinstance(value, Compared | Estimate | Spread):
+    if isinstance(value, Estimate):
+        return value.plain()
+    if isinstance(value, Compared | Spread):
         return _plain(vars(value))
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}

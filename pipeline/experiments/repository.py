@@ -65,11 +65,14 @@ def head(root: Path) -> str:
 def experiment_rev(root: Path, name: str) -> str | None:
     """The commit of a finished experiment; the newest where several commits have one of that name.
 
+    Names are compared to the letter: git would read one with * or [ as a pattern.
+
     Raises:
         IntegrityError: git fails.
     """
-    found = git(root, "for-each-ref", "--sort=-committerdate", "--format=%(objectname)", f"refs/exps/*/*/{name}")
-    return found.split()[0] if found else None
+    found = git(root, "for-each-ref", "--sort=-committerdate", "--format=%(objectname) %(refname:lstrip=4)",
+                "refs/exps/*/*/*")
+    return next((line.split()[0] for line in found.splitlines() if line.partition(" ")[2] == name), None)
 
 
 def untracked_inputs(root: Path, inputs: str) -> list[str]:

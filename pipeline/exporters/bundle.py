@@ -10,7 +10,6 @@ import pandas as pd
 
 from pipeline.errors import IntegrityError
 from pipeline.exporters import checks
-from pipeline.exporters.maps import PROVENANCE_TAG
 from pipeline.exporters.model_card import CardFacts, write_card
 from pipeline.exporters.onnx_model import check_parity, export_onnx, parity_windows
 from pipeline.exporters.polygons import write_polygons
@@ -24,6 +23,7 @@ from pipeline.params.export import ExportParams
 from pipeline.paths import Paths
 from pipeline.scenes.store import SceneStore
 from pipeline.splits.split import Split
+from pipeline.tracking.names import PROVENANCE_TAG
 
 #: Scenes whose windows the parity check runs on.
 _PARITY_SCENES = 4

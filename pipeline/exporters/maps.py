@@ -17,10 +17,8 @@ from pipeline.geo.raster_io import create, write_cog
 from pipeline.inference.mosaic import decide
 from pipeline.inference.tiles import PixelSource, predict
 from pipeline.params.evaluate import TileParams
+from pipeline.tracking.names import CLASSES_TAG, PROVENANCE_TAG
 from pipeline.types import IGNORE_INDEX, FloatArray, Predictor, UInt8Array, Window
-
-#: Tags that every map carries.
-PROVENANCE_TAG, CLASSES_TAG = "KUMULUS_PROVENANCE", "KUMULUS_CLASSES"
 
 
 @dataclass(frozen=True)

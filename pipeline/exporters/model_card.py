@@ -272,6 +272,8 @@ def _estimate(value: Any) -> str:
     text = f"{value['value']:.3f}"
     if value.get("low") is not None and value.get("high") is not None:
         text += f" ({value['low']:.3f} to {value['high']:.3f})"
+    if "defined" in value:
+        text += f", defined in {100 * value['defined']:.3g} % of the resamples"
     return text
 
 

@@ -18,11 +18,9 @@ from pipeline.inference.raster_pixels import RasterValues, open_pixels
 from pipeline.inference.sources import ChannelPixels
 from pipeline.params.evaluate import TileParams
 from pipeline.tracking.export_statement import write_statement
+from pipeline.tracking.names import MODEL_TAG, STATEMENT_FILE
 from pipeline.tracking.prediction_statement import prediction_statement
 from pipeline.types import Predictor
-
-#: Tag of a predicted map: sha256 of the model that made it.
-MODEL_TAG = "KUMULUS_MODEL"
 
 
 @dataclass(frozen=True)
@@ -159,7 +157,7 @@ def _check_names(scene_paths: Sequence[Path], out_dir: Path) -> None:
 
 
 def _names(stem: str) -> tuple[str, str, str, str]:
-    return f"{stem}_class.tif", f"{stem}_confidence.tif", f"{stem}_class.qml", f"{stem}_lineage.json"
+    return f"{stem}_class.tif", f"{stem}_confidence.tif", f"{stem}_class.qml", f"{stem}_{STATEMENT_FILE}"
 
 
 def _predict(path: Path, model: LoadedModel, out_dir: Path, request: Request) -> Prediction:
@@ -180,7 +178,7 @@ def _predict(path: Path, model: LoadedModel, out_dir: Path, request: Request) ->
         lineage = prediction_statement(
             path, {"name": model.name, "sha256": model.sha256}, facts.provenance, files.paths, settings
         )
-        write_statement(scratch / f"{path.stem}_lineage.json", lineage)
+        write_statement(scratch / f"{path.stem}_{STATEMENT_FILE}", lineage)
         _move_all(scratch, out_dir, _names(path.stem))
     class_map, confidence, style, lineage_file = (out_dir / name for name in _names(path.stem))
     return Prediction(class_map, confidence, style, lineage_file, files.shares)

@@ -4,7 +4,6 @@ Everything is brought by the digest on record, and a place that holds other byte
 here any more (or lie behind a network), data/raw is brought in their place, and the replay begins after it.
 """
 
-import json
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -15,10 +14,11 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pipeline.digests import file_sha256
-from pipeline.errors import KumulusError
+from pipeline.errors import IntegrityError, KumulusError
 from pipeline.lineage.finder import Finder
 from pipeline.lineage.scratch import Scratch
 from pipeline.tracking.statement import Resource, Statement
+from pipeline.tracking.wellformed import as_list, as_mapping, read_json
 
 RAW, CHECKPOINT = "data/raw", "models/checkpoint"
 WEIGHTS, SPEC = "weights.safetensors", "model.json"
@@ -65,8 +65,11 @@ def _sources(statement: Statement, scratch: Scratch, finder: Finder, notes: list
         return True, []
     lacking = _inputs(statement, place, scratch, finder, notes)
     if source == "synthetic":  # reads none of them; DVC wants the path to be there
-        if not (scratch.root / place).exists():
-            (scratch.root / place).mkdir(parents=True)
+        there = scratch.root / place
+        if not there.exists() and not _inside(there, scratch):
+            return True, [f"acquire.inputs is {place}, outside of the project, and not there; make the folder"]
+        if not there.exists():
+            there.mkdir(parents=True)
         return True, []
     if not lacking:
         return True, []
@@ -97,14 +100,14 @@ def _inputs(statement: Statement, place: str, scratch: Scratch, finder: Finder, 
         if absolute or not _inside(there, scratch) or (found := finder.resource(file)) is None:
             lacking.append(path)
         else:
-            _lay(found, there)
+            _lay(found, there, scratch)
     return lacking
 
 
 def _raw(statement: Statement, scratch: Scratch, finder: Finder) -> list[str]:
     """Bring data/raw by the digests of its files; names of those that are nowhere."""
     files = [file for file in statement.of_kind("file") if file.artifact == RAW]
-    lacking = _lay_all(((file.name, finder.resource(file)) for file in files), scratch.root)
+    lacking = _lay_all(((file.name, finder.resource(file)) for file in files), scratch)
     return lacking if files else [RAW]
 
 
@@ -118,7 +121,7 @@ def _encoder(statement: Statement, scratch: Scratch, finder: Finder) -> list[str
     if found is None:
         return [f"the encoder's weights {name} (sha256 {sha256[:12]}) are not there; copy the file back"]
     if _inside(scratch.root / name, scratch):
-        _lay(found, scratch.root / name)
+        _lay(found, scratch.root / name, scratch)
     return []
 
 
@@ -144,7 +147,7 @@ def _start(statement: Statement, scratch: Scratch, finder: Finder, notes: list[s
     movable = not uri.startswith(_TRACKED) and not PurePosixPath(uri).is_absolute() and _inside(there, scratch)
     if not movable:
         there, named = scratch.root / _START, _START
-    _lay_start(there, found, single=len({weights for weights, _ in starts.values()}) == 1)
+    _lay_start(there, found, scratch, single=len({weights for weights, _ in starts.values()}) == 1)
     if movable:
         return [], ""
     _set_uri(scratch.root / "params.yaml", named)
@@ -157,9 +160,11 @@ def _recorded_starts(statement: Statement, finder: Finder) -> dict[str, tuple[st
     found = {}
     for file in statement.of_kind("file"):
         if file.artifact == CHECKPOINT and file.name.endswith(f"/{SPEC}") and (path := finder.resource(file)):
-            ancestry = json.loads(path.read_text(encoding="utf-8")).get("ancestry", [])
-            if ancestry:
-                found[PurePosixPath(file.name).parent.name] = ancestry[0]["sha256"], ancestry[0].get("spec_sha256", "")
+            spec = as_mapping(file.name, read_json(path.read_bytes()))
+            if ancestry := as_list(f"ancestry of {file.name}", spec.get("ancestry", [])):
+                start = as_mapping(f"ancestry of {file.name}", ancestry[0])
+                member = PurePosixPath(file.name).parent.name
+                found[member] = str(start.get("sha256")), str(start.get("spec_sha256", ""))
     return found
 
 
@@ -196,13 +201,13 @@ def _in_mlflow(statement: Statement, sha256: str, name: str, finder: Finder) -> 
     return None
 
 
-def _lay_start(there: Path, found: Mapping[str, tuple[Path, Path]], single: bool) -> None:
+def _lay_start(there: Path, found: Mapping[str, tuple[Path, Path]], scratch: Scratch, single: bool) -> None:
     """As one member's folder where all start from it, else as a checkpoint with a member each."""
     folder = there.parent if there.name == WEIGHTS else there
     for member, files in found.items():
         target = folder if single else folder / "members" / member
         for path, name in zip(files, (WEIGHTS, SPEC), strict=True):
-            _lay(path, target / name)
+            _lay(path, target / name, scratch)
 
 
 def _set_uri(params: Path, uri: str) -> None:
@@ -214,18 +219,21 @@ def _set_uri(params: Path, uri: str) -> None:
     params.write_text(text.getvalue(), encoding="utf-8")
 
 
-def _lay_all(files: Iterable[tuple[str, Path | None]], root: Path) -> list[str]:
+def _lay_all(files: Iterable[tuple[str, Path | None]], scratch: Scratch) -> list[str]:
     lacking = []
     for name, path in files:
         if path is None:
             lacking.append(name)
         else:
-            _lay(path, root / name)
+            _lay(path, scratch.root / name, scratch)
     return lacking
 
 
-def _lay(path: Path, target: Path) -> None:
-    """Copy, and never link: what runs in the clone may write to it."""
+def _lay(path: Path, target: Path, scratch: Scratch) -> None:
+    """Copy, and never link: what runs in the clone may write to it; nothing is laid anywhere else."""
+    if not _inside(target, scratch):
+        raise IntegrityError(f"a replay must lay its files into its own folder: {target} leads out of it, by name or "
+                             "by a link of the commit; look at who made the lineage.json")
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(path, target)
 

@@ -5,7 +5,6 @@ models/export has an id in dvc.lock, behind which stands a list of its files by 
 """
 
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +16,8 @@ from pipeline.lineage.evidence import Hashes
 from pipeline.lineage.identify import Identified
 from pipeline.lineage.objects import PROVENANCE, STATEMENT, Export, FoundStatement, Objects
 from pipeline.tracking.oids import folder_oid, tracked_files
-from pipeline.tracking.statement import Statement, parse
+from pipeline.tracking.statement import Statement, loads
+from pipeline.tracking.wellformed import provenance_of
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Beside:
     def statement(self) -> Statement | None:
         """What it says; None where it is damaged."""
         try:
-            return parse(json.loads(self.data))
-        except (IntegrityError, ValueError, AttributeError):
+            return loads(self.data)
+        except IntegrityError:
             return None
 
     @property
@@ -82,11 +82,10 @@ class Case:
         digest = self.identified.provenance or (self.statement.provenance if self.statement else "")
         if not digest:
             return None
-        if self.folder is not None and (path := self.folder / PROVENANCE).is_file():
-            found = self.hashes.of(path)
-            if found is not None and found.sha256 == digest:
-                content: Mapping[str, Any] = json.loads(path.read_bytes())
-                return content
+        if self.folder is not None:
+            data = self.objects.read_file(self.folder / PROVENANCE)
+            if data is not None and hashlib.sha256(data).hexdigest() == digest:
+                return provenance_of(data)
         kept = self.objects.find_provenance(digest)
         return kept.content if kept else None
 
@@ -112,19 +111,22 @@ def settle(identified: Identified, objects: Objects, hashes: Hashes) -> Case:
 def _besides(identified: Identified, objects: Objects) -> Iterator[Beside]:
     """The lineage.json that is the target, that names it from its folder or the one above, or in the workspace."""
     file = identified.file
-    if file is not None and (identified.kind == "statement" or file.name.endswith(STATEMENT)):
-        yield Beside(file, file.read_bytes())
+    read = objects.read_file
+    if file is not None and (identified.kind == "statement" or file.name.endswith(STATEMENT)) and (
+            (data := read(file)) is not None):
+        yield Beside(file, data)
     if file is not None and not identified.resource:
         folder = file.absolute().parent
         predicted = [path for path in sorted(folder.glob(f"*_{STATEMENT}"))
                      if file.name.startswith(path.name.removesuffix(STATEMENT))]
         for path, name in ((folder / STATEMENT, file.name), (folder.parent / STATEMENT, f"{folder.name}/{file.name}"),
                            *((path, file.name) for path in predicted)):
-            if path.is_file() and _may_name((found := Beside(path, path.read_bytes())).statement, name, identified):
+            data = read(path)
+            if data is not None and _may_name((found := Beside(path, data)).statement, name, identified):
                 yield found
     path = objects.paths.export / STATEMENT
-    if identified.statement is not None and path.is_file():
-        own = Beside(path, path.read_bytes())
+    if identified.statement is not None and (data := read(path)) is not None:
+        own = Beside(path, data)
         if own.statement is not None and own.statement.raw == identified.statement.raw:
             yield own
 
@@ -160,15 +162,15 @@ def _whole(beside: Beside, objects: Objects, hashes: Hashes) -> Export | None:
 def _rival(identified: Identified, beside: Beside, objects: Objects) -> Export | None:
     """DVC's record of the very export that `beside` lies in or comes from, with another lineage.json.
 
-    In the workspace it is what dvc.lock names, as long as that is about the same provenance.json. Elsewhere it is an
-    export of the same provenance.json that was finished in the same second, since one build may be exported twice.
+    In the workspace it is what dvc.lock names: what lies there is no other export that DVC has on record, or it would
+    be the record. Elsewhere it is an export of the same provenance.json that was finished in the same second, since one
+    build may be exported twice.
     """
     if _in_workspace(beside, objects):
         name = objects.paths.export.relative_to(objects.paths.root).as_posix()
         oid = objects.lock.outs.get(name, "")
         files = objects.folder(oid) if oid else {}
-        path = beside.path.parent / PROVENANCE
-        if path.is_file() and Beside(path, path.read_bytes()).md5 == files.get(PROVENANCE):
+        if STATEMENT in files:
             return Export("dvc.lock", oid, files)
     for found in objects.statements():
         if found.export.folder is not None:
@@ -187,8 +189,8 @@ def _of_record(export: Export, objects: Objects) -> Statement | None:
     if data is None:
         return None
     try:
-        return parse(json.loads(data))
-    except (IntegrityError, ValueError):
+        return loads(data)
+    except IntegrityError:
         return None
 
 

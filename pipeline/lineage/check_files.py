@@ -7,7 +7,7 @@ from pipeline.lineage.case import Case
 from pipeline.lineage.check_lock import LockClaims
 from pipeline.lineage.dvc_store import FOLDER
 from pipeline.lineage.evidence import Item, Place, always
-from pipeline.lineage.objects import PROVENANCE
+from pipeline.lineage.objects import PROVENANCE, STATEMENT
 from pipeline.lineage.resources import READS
 from pipeline.lineage.verdicts import Link, Verdict
 from pipeline.tracking.oids import folder_oid, tracked_files
@@ -33,7 +33,7 @@ def _subject_places(case: Case, name: str, claims: LockClaims) -> Iterator[Place
     candidates = [(case.identified.file, "the file", named)] if name == case.identified.name else []
     if case.folder is not None:
         candidates.append((case.folder / name, "beside the statement", named))
-    candidates.append((objects.paths.export / name, WORKSPACE, claims.of_export(name)))
+    candidates.append((objects.paths.export / name, WORKSPACE, claims.of_export()))
     for path, label, claim in candidates:
         if path is not None and (place := path.resolve()) not in seen:
             seen.add(place)
@@ -72,7 +72,10 @@ def folder_links(case: Case, artifact: Resource, files: Iterable[Resource], clai
                    f"{artifact.name} must have the id of its files on record, {oid}: lineage.json says {artifact.md5}; "
                    "take lineage.json from where it came anew")
     if (path := case.objects.dvc.cached(artifact.md5)) is not None and (found := case.hashes.of(path)) is not None:
-        if f"{found.md5}{FOLDER}" == artifact.md5:
+        if found.problem:
+            yield Link(node, artifact.name, CACHE, Verdict.ABSENT, artifact.md5, "",
+                       f"{path} cannot be read ({found.problem})", counts=False)
+        elif f"{found.md5}{FOLDER}" == artifact.md5:
             yield Link(node, artifact.name, CACHE, Verdict.VERIFIED, artifact.md5, artifact.md5,
                        f"DVC's list of the files in {artifact.name} is as recorded")
         else:
@@ -81,11 +84,30 @@ def folder_links(case: Case, artifact: Resource, files: Iterable[Resource], clai
                        f"{found.md5}; `dvc fetch` it from a remote, or find out who changed it")
     folder = case.objects.root / artifact.name
     added = [name for name in tracked_files(folder, case.objects.root) if name not in inside] if folder.is_dir() else []
-    strange = [name for name in added if not claims.knows(name, case.hashes.of(folder / name))]
-    if strange and claims.names(artifact):
-        yield Link(node, artifact.name, WORKSPACE, Verdict.CONTRADICTED, artifact.md5, ", ".join(strange[:3]),
+    if added and claims.claims(artifact):
+        yield Link(node, artifact.name, WORKSPACE, Verdict.CONTRADICTED, artifact.md5, ", ".join(added[:3]),
                    f"{artifact.name} must be the folder that dvc.lock names, of {len(inside)} files: it has "
-                   f"{len(strange)} more, such as {strange[0]}; remove what does not belong there")
+                   f"{len(added)} more, such as {added[0]}; remove what does not belong there")
+
+
+def added_link(case: Case, stated: Statement, claims: LockClaims) -> Link | None:
+    """Files in models/export, or beside a statement that is the target, which the statement does not name."""
+    folder = case.folder if case.identified.kind == "statement" else None
+    folder = (folder or case.objects.paths.export).resolve()
+    if stated.kind == "prediction" or not folder.is_dir():
+        return None
+    added = [name for name in tracked_files(folder, case.objects.root) if name not in (*stated.subjects, STATEMENT)]
+    own = folder == case.objects.paths.export.resolve()
+    if not added or (own and not claims.claims_export):
+        return None
+    place, found = WORKSPACE if own else str(folder), ", ".join(added[:3])
+    if own:
+        return Link("stage:export", claims.export, place, Verdict.CONTRADICTED, case.oid, found,
+                    f"{claims.export} must hold the {len(stated.subjects)} files that its statement names: it has "
+                    f"{len(added)} more, such as {added[0]}; remove what does not belong there")
+    return Link("stage:export", folder.name, place, Verdict.MOVED_ON, "", found,
+                f"{folder.name} has {len(added)} files more than its statement names, such as {added[0]}: nothing is "
+                "known of them")
 
 
 def input_items(case: Case, stated: Statement, claims: LockClaims) -> list[Item]:
@@ -127,8 +149,8 @@ def source_links(stated: Statement, verified: Collection[str]) -> Iterator[Link]
             yield Link(node, source.name, "data/raw", verdict, source.sha256, "", f"its bytes are those of data/raw; "
                        f"catalog.json says they came from {origin}", counts=False)
     for asset in stated.of_kind("asset"):
-        yield Link(f"asset:{asset.name}", asset.name, "", Verdict.ABSENT, asset.sha256, "", "what the network answered "
-                   f"({asset.uri}) is not kept; its digest is on record, and what was made of it is checked",
+        yield Link(f"source:{asset.name}", asset.name, "", Verdict.ABSENT, asset.sha256, "", "what the network "
+                   f"answered ({asset.uri}) is not kept; its digest is on record, and what was made of it is checked",
                    counts=False)
 
 
@@ -163,11 +185,16 @@ def prediction_items(case: Case, behind: Case | None, stated: Statement) -> list
     """
     objects, items = case.objects, []
     for resource in stated.of_kind("model", "scene"):
-        near = [folder / resource.name for folder in (case.folder, objects.root, objects.paths.raw / "scenes",
-                                                      objects.paths.export) if folder is not None]
-        md5 = behind.listed.get(resource.name, "") if behind is not None and resource.kind == "model" else ""
-        places = [Place(WORKSPACE if path.resolve().is_relative_to(objects.root) else "beside the statement",
-                        path.resolve(), always("")) for path in near]
+        near = {(folder / resource.name).resolve(): always("") for folder in (
+            case.folder, objects.root, objects.paths.raw / "scenes", objects.paths.export) if folder is not None}
+        md5 = ""
+        if resource.kind == "model" and behind is not None and behind.statement is not None:
+            name = next((name for name, sha256 in behind.statement.subjects.items() if sha256 == resource.sha256), "")
+            if name:
+                near[(objects.paths.export / name).resolve()] = LockClaims(behind, behind.statement).of_export()
+            md5 = behind.listed.get(name, "")
+        places = [Place(WORKSPACE if path.is_relative_to(objects.root) else "beside the statement", path, claim)
+                  for path, claim in near.items()]
         items.append(Item(resource.kind, resource.name, resource.sha256, md5, "", (*places, *_cached(case, md5)),
                           remedy="put it beside the map"))
     return items

@@ -1,18 +1,20 @@
 """What the workspace claims to be: dvc.lock says which build it is about, so what lies there is held against it.
 
-A workspace is contradicted where its dvc.lock names the very artifact on record and the bytes there are unknown: no
-other version that DVC or git has on record. A dvc.lock about another build, or bytes of another recorded version (as
-after a checkout of git alone), mean that the workspace has moved on.
+A workspace is contradicted where its dvc.lock names the very artifact on record and other bytes lie there. It has
+moved on where dvc.lock is about another build, or where what lies at that path is, as a whole, another version that a
+dvc.lock in git or DVC's run-cache has on record of that very path (as after a checkout of git alone).
 """
 
 import hashlib
 from functools import cached_property
+from pathlib import Path
 
 from pipeline.lineage.case import Case
-from pipeline.lineage.dvc_store import LockedStage, named
+from pipeline.lineage.dvc_store import LockedStage
 from pipeline.lineage.evidence import Claim
 from pipeline.lineage.hashing import Digests
 from pipeline.lineage.resources import READS
+from pipeline.tracking.oids import folder_oid, tracked_files
 from pipeline.tracking.statement import Resource, Statement
 
 
@@ -23,6 +25,7 @@ class LockClaims:
         self._case, self._stated = case, stated
         self._objects = case.objects
         self._lock = case.objects.lock
+        self._here: dict[str, str] = {}
 
     def names(self, artifact: Resource) -> bool:
         """Whether dvc.lock names the very artifact on record."""
@@ -30,25 +33,36 @@ class LockClaims:
 
     def of_artifact(self, artifact: Resource, file: Resource) -> Claim:
         """The claim of a file in the workspace to belong to an artifact on record."""
-        name = file.name.removeprefix(f"{artifact.name}/")
+        reason = "dvc.lock names" if artifact is file else f"dvc.lock names in {artifact.name}"
+        return lambda _: reason if self.claims(artifact) else ""
 
-        def claim(found: Digests) -> str:
-            return f"dvc.lock names in {artifact.name}" if self.names(artifact) and not self.knows(name, found) else ""
+    def claims(self, artifact: Resource) -> bool:
+        """Whether the workspace claims to hold an artifact on record: dvc.lock names it, and it has not moved on."""
+        return self.names(artifact) and not self.has_moved_on(artifact.name, artifact.md5)
 
-        return claim
-
-    def of_export(self, name: str) -> Claim:
+    def of_export(self) -> Claim:
         """The claim of a file in the workspace's models/export to belong to the export on record."""
-        return lambda found: "dvc.lock names" if self.stands_for("export") and not self.knows(name, found) else ""
+        return lambda _: "dvc.lock names" if self.claims_export else ""
+
+    @property
+    def claims_export(self) -> bool:
+        """Whether the workspace claims to hold the export on record."""
+        return self.stands_for("export") and not self.has_moved_on(self.export, self._case.oid)
+
+    @property
+    def export(self) -> str:
+        """The path of models/export as dvc.lock has it."""
+        paths = self._objects.paths
+        return paths.export.relative_to(paths.root).as_posix()
 
     def of_input(self, whole: Resource, configured: str, file: Resource) -> Claim:
         """The claim of one of the user's files to be what acquire read."""
         deps = self._stage("acquire").deps
-        named = whole.md5 in (deps.get(whole.name), deps.get(configured), deps.get(configured.rstrip("/")))
+        path = next((path for path in (whole.name, configured, configured.rstrip("/"))
+                     if deps.get(path, "") == whole.md5 != ""), "")
 
         def claim(found: Digests) -> str:
-            name = file.name.removeprefix(f"{whole.name}/")
-            held = named and self.stands_for("acquire") and not self.knows(name, found)
+            held = path and self.stands_for("acquire") and not self.has_moved_on(path, whole.md5)
             return "dvc.lock names as what acquire read" if held and not self.committed(file.name, found) else ""
 
         return claim
@@ -67,15 +81,27 @@ class LockClaims:
     def stands_for(self, stage: str) -> bool:
         """Whether dvc.lock says that a stage made the very artifacts on record, as far as others read them."""
         if stage == "export":
-            paths = self._objects.paths
-            name = paths.export.relative_to(paths.root).as_posix()
-            return self._lock.outs.get(name, "") == self._case.oid != ""
+            return self._lock.outs.get(self.export, "") == self._case.oid != ""
         made = [r for r in self._stated.of_kind("artifact") if stage in r.stages and r.name in READS["export"]]
         return bool(made) and all(self.names(artifact) for artifact in made)
 
-    def knows(self, name: str, found: Digests | None) -> bool:
-        """Whether DVC has a file of this name and these bytes on record in any version of any folder."""
-        return found is not None and (name, found.md5) in self._versions
+    def has_moved_on(self, path: str, oid: str) -> bool:
+        """Whether what lies at a path is, as a whole, another version of that path than `oid` that is on record."""
+        path = path.rstrip("/")
+        if path not in self._here:
+            self._here[path] = self._oid(self._objects.root / path)
+        return self._here[path] not in ("", oid) and self._here[path] in self._objects.recorded.get(path, ())
+
+    def _oid(self, place: Path) -> str:
+        """DVC's id of a file or folder as it lies there; "" where part of it cannot be read."""
+        hashes = self._case.hashes
+        if not place.is_dir():
+            found = hashes.of(place)
+            return found.md5 if found is not None else ""
+        names = tracked_files(place, self._objects.root)
+        hashes.read(place / name for name in names)
+        digests = {name: found.md5 for name in names if (found := hashes.of(place / name)) is not None}
+        return folder_oid(digests) if all(digests.values()) else ""
 
     def _ran(self, stage: str, file: Resource, found: Digests) -> bool:
         """Whether dvc.lock says that a stage made what is on record with the bytes on record, not those found."""
@@ -86,9 +112,10 @@ class LockClaims:
         return recorded in ("", named)
 
     def committed(self, name: str, found: Digests) -> bool:
-        """Whether HEAD has a file with these bytes: who committed it has said so."""
-        held = next(self._objects.git.versions(name), None)
-        return held is not None and held.where == "HEAD" and _md5(held.data) == found.md5
+        """Whether HEAD has a file with these bytes: who committed it has said so. A git that is silent may have it."""
+        git = self._objects.git
+        held = git.blobs([f"HEAD:{git.prefix or ''}{name}"]).values()
+        return bool(git.trouble) or any(_md5(data) == found.md5 for data in held)
 
     def _stage(self, stage: str) -> LockedStage:
         return self._lock.stages.get(stage, LockedStage())
@@ -97,15 +124,6 @@ class LockClaims:
     def _blob_md5(self) -> dict[str, str]:
         ids = [r.git_blob for r in self._stated.resources if r.git_blob]
         return {blob: _md5(data) for blob, data in self._objects.git.blobs(ids).items()}
-
-    @cached_property
-    def _versions(self) -> set[tuple[str, str]]:
-        """(name, md5) of every file in every folder that the cache lists, and of outs in each committed dvc.lock."""
-        found = {(name, md5) for oid in self._objects.dvc.cached_folders()
-                 for name, md5 in self._objects.folder(oid, remotes=False).items()}
-        for held in self._objects.git.versions("dvc.lock"):
-            found |= set(named(held.data).items())
-        return found
 
 
 def _md5(data: bytes) -> str:

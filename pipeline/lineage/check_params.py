@@ -16,6 +16,7 @@ from pipeline.lineage.check_files import WORKSPACE
 from pipeline.lineage.check_lock import LockClaims
 from pipeline.lineage.commits import params_judge
 from pipeline.lineage.hashing import Digests
+from pipeline.lineage.values import contained, value_at
 from pipeline.lineage.verdicts import Link, Verdict
 from pipeline.tracking.statement import Statement
 
@@ -47,7 +48,11 @@ def _in_workspace(case: Case, stated: Statement, claims: LockClaims) -> Iterator
     found = case.hashes.of(path)
     if found is None:
         return
-    text = path.read_bytes().decode("utf-8", errors="replace")
+    if (data := case.objects.read_file(path)) is None:
+        why = case.objects.unread.get(path, f"{path} has gone meanwhile")
+        yield _link(stated, WORKSPACE, Verdict.ABSENT, "", why, counts=False)
+        return
+    text = data.decode("utf-8", errors="replace")
     if params_judge(stated.params)(text) or _as_locked(_parsed(text), case, stated, claims):
         yield _link(stated, WORKSPACE, Verdict.VERIFIED, canonical_sha256(stated.params), f"{PARAMS} has the recorded "
                     "values")
@@ -55,6 +60,9 @@ def _in_workspace(case: Case, stated: Statement, claims: LockClaims) -> Iterator
         yield _link(stated, WORKSPACE, Verdict.CONTRADICTED, found.sha256,
                     f"{PARAMS} must have the values that dvc.lock names as those of this build: {changed}; take the "
                     "change back (`git checkout params.yaml`), or `dvc repro` to build with it")
+    elif trouble := case.objects.git.trouble:
+        yield _link(stated, WORKSPACE, Verdict.ABSENT, found.sha256, f"{PARAMS} has other values, and whether they "
+                    f"were committed since cannot be told, as git does not answer: {trouble}")
     else:
         yield _link(stated, WORKSPACE, Verdict.MOVED_ON, found.sha256, f"{PARAMS} has other values by now, and "
                     "dvc.lock or git is about those")
@@ -66,7 +74,7 @@ def _as_locked(raw: Any, case: Case, stated: Statement, claims: LockClaims) -> b
     That holds after the schema has changed too, when today's defaults are no longer those on record.
     """
     locked = case.objects.lock.stages["export"].params.get(PARAMS, {}) if claims.stands_for("export") else {}
-    return bool(locked) and all(_at(raw, key) == value and contained(value, _at(stated.params, key))
+    return bool(locked) and all(value_at(raw, key) == value and contained(value, value_at(stated.params, key))
                                 for key, value in locked.items())
 
 
@@ -75,8 +83,8 @@ def _contradicted(text: str, found: Digests, case: Case, stated: Statement, clai
     raw = _parsed(text)
     for name, stage in case.objects.lock.stages.items():
         for key, recorded in stage.params.get(PARAMS, {}).items():
-            now = _at(raw, key)
-            if now == recorded or not claims.stands_for(name) or not contained(recorded, _at(stated.params, key)):
+            now = value_at(raw, key)
+            if now == recorded or not claims.stands_for(name) or not contained(recorded, value_at(stated.params, key)):
                 continue
             if claims.committed(PARAMS, found):
                 return ""
@@ -96,17 +104,6 @@ def _in_history(case: Case, stated: Statement) -> Iterator[Link]:
             return
 
 
-def contained(given: Any, recorded: Any) -> bool:
-    """Whether the values that a params.yaml gives are those on record, where defaults are filled in."""
-    if isinstance(given, Mapping):
-        return isinstance(recorded, Mapping) and all(
-            str(key) in recorded and contained(value, recorded[str(key)]) for key, value in given.items())
-    if isinstance(given, list | tuple):
-        return (isinstance(recorded, list | tuple) and len(given) == len(recorded)
-                and all(contained(a, b) for a, b in zip(given, recorded, strict=True)))
-    return bool(given == recorded)
-
-
 def first_difference(key: str, old: Any, new: Any) -> tuple[str, Any, Any]:
     """The first dotted key below `key` where two values differ, and both."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
@@ -123,11 +120,5 @@ def _parsed(text: str) -> Any:
         return None
 
 
-def _at(values: Any, key: str) -> Any:
-    for part in key.split("."):
-        values = values.get(part) if isinstance(values, Mapping) else None
-    return values
-
-
-def _link(stated: Statement, place: str, verdict: Verdict, found: str, message: str) -> Link:
-    return Link("params", PARAMS, place, verdict, canonical_sha256(stated.params), found, message)
+def _link(stated: Statement, place: str, verdict: Verdict, found: str, message: str, counts: bool = True) -> Link:
+    return Link("params", PARAMS, place, verdict, canonical_sha256(stated.params), found, message, counts)

@@ -9,13 +9,19 @@ from typing import Any
 
 from pipeline.errors import IntegrityError, KumulusError
 from pipeline.tracking import statement
+from pipeline.tracking.names import CLASSES_TAG, MODEL_TAG, PROVENANCE_TAG
+from pipeline.tracking.names import STATEMENT_FILE as _STATEMENT
+from pipeline.tracking.wellformed import read_json
 
-#: Keys of tags and metadata: in COG, GeoPackage and GeoParquet, and in ONNX.
-PROVENANCE_TAG, CLASSES_TAG, MODEL_TAG = "KUMULUS_PROVENANCE", "KUMULUS_CLASSES", "KUMULUS_MODEL"
+#: Of keys in ONNX.
 _ONNX = "kumulus."
 
 _SHA256 = re.compile(r"`([0-9a-f]{64})` of `provenance\.json`")
 _PROVENANCE_FORMAT = "kumulus-provenance-"
+#: Kind of a statement of an earlier version, which nothing can be made of.
+EARLIER = "earlier"
+#: Of a statement: a file of its name with one of them is one, however damaged.
+_PARTS = {"_type", "predicateType", "predicate", "subject"}
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,7 @@ def read_claims(path: Path) -> Claims:
         return Claims(kind)
     try:
         return reader(path)
-    except (KumulusError, UnicodeDecodeError) as error:
+    except (KumulusError, OSError, UnicodeDecodeError) as error:
         return Claims(kind, damage=str(error))
 
 
@@ -90,20 +96,24 @@ def _card(path: Path) -> Claims:
 
 
 def _json(path: Path) -> Claims:
+    named = path.name.endswith(_STATEMENT)
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        kind = "statement" if path.name.endswith("lineage.json") else "provenance"
-        return Claims(kind, damage=f"{path} must be JSON: {error}; take it from where it came anew")
+        raw = read_json(path.read_bytes())
+    except IntegrityError as error:
+        return Claims("statement" if named else "provenance", damage=f"{path}: {error}")
     if not isinstance(raw, dict):
         return Claims("")
     if str(raw.get("format", "")).startswith(_PROVENANCE_FORMAT):
         from pipeline.digests import file_sha256
 
         return Claims("provenance", file_sha256(path))
-    if raw.get("_type") == statement.STATEMENT_TYPE or path.name.endswith("lineage.json"):
-        read = statement.parse(raw)
-        return Claims("statement", read.provenance)
+    if raw.get("format") == statement.OLD_FORMAT:
+        return Claims(EARLIER, damage=f"{path}: {statement.OLD_ADVICE}")
+    if raw.get("_type") == statement.STATEMENT_TYPE or (named and _PARTS & raw.keys()):
+        try:
+            return Claims("statement", statement.parse(raw).provenance)
+        except IntegrityError as error:
+            return Claims("statement", damage=f"{path}: {error}")
     return Claims("")
 
 
@@ -117,7 +127,7 @@ def _words(text: str) -> str:
     """A JSON list as words; any other text as it is."""
     try:
         value: Any = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
     return ", ".join(map(str, value)) if isinstance(value, list) else text
 

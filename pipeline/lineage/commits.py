@@ -21,6 +21,7 @@ from ruamel.yaml.error import YAMLError
 from pipeline.digests import CODE_ROOT, file_sha256
 from pipeline.errors import ParamsError
 from pipeline.lineage.git_store import GitStore
+from pipeline.lineage.values import contained
 from pipeline.params.load import Params, parse
 from pipeline.tracking.statement import Statement
 
@@ -186,7 +187,7 @@ class History:
 
     def _check(self, objects: Iterable[str]) -> list[str]:
         """Object ids of what is asked for, "" where there is none, in order."""
-        text = "".join(f"{name}\n" for name in objects)
+        text = "".join(f"{name}\n" if "\n" not in name else "\n" for name in objects)
         lines = self._git("cat-file", "--batch-check=%(objectname)", given=text).splitlines() if text else []
         return ["" if line.endswith(" missing") else line.strip() for line in lines]
 
@@ -267,17 +268,7 @@ def _given_in(text: str, recorded: Mapping[str, Any]) -> bool:
         raw = YAML(typ="safe", pure=True).load(text)
     except YAMLError:
         return False
-    return isinstance(raw, Mapping) and _contained(raw, recorded)
-
-
-def _contained(given: Any, recorded: Any) -> bool:
-    if isinstance(given, Mapping):
-        return isinstance(recorded, Mapping) and all(
-            str(key) in recorded and _contained(value, recorded[str(key)]) for key, value in given.items())
-    if isinstance(given, list | tuple):
-        return (isinstance(recorded, list | tuple) and len(given) == len(recorded)
-                and all(_contained(a, b) for a, b in zip(given, recorded, strict=True)))
-    return bool(given == recorded)
+    return isinstance(raw, Mapping) and contained(raw, recorded)
 
 
 def _plain(value: Any) -> str:

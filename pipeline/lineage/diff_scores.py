@@ -4,7 +4,6 @@ The ground is the same where every block has the same true pixels of each class;
 resampled blocks (`pipeline.metrics.bootstrap`), as an ablation's variants are.
 """
 
-import math
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -92,6 +91,4 @@ def _names(result: Result) -> list[str]:
 
 
 def _plain(estimate: Estimate | None) -> dict[str, float | None] | None:
-    if estimate is None:
-        return None
-    return {name: None if math.isnan(value) else value for name, value in vars(estimate).items()}
+    return None if estimate is None else estimate.plain()

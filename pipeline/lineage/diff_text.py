@@ -80,7 +80,7 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
 
 def _estimate(estimate: Estimate, sign: str = "") -> str:
     limits = "" if math.isnan(estimate.low) else f" [{estimate.low:{sign}.3f}, {estimate.high:{sign}.3f}]"
-    return f"{estimate.value:{sign}.3f}{limits}"
+    return f"{estimate.value:{sign}.3f}{limits}" + (f" {estimate.gap}" if estimate.gap else "")
 
 
 def _hectares(area_m2: float) -> str:

@@ -15,6 +15,8 @@ from typing import Any, BinaryIO, TypeVar
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from pipeline.lineage.hashing import may_be_file
+
 T = TypeVar("T")
 
 FOLDER = ".dir"
@@ -78,6 +80,11 @@ def named(data: bytes) -> Mapping[str, str]:
     return {path.decode(errors="replace"): md5.decode() for path, md5 in _ENTRY.findall(data)}
 
 
+def entries(data: bytes) -> frozenset[tuple[str, str]]:
+    """(path, md5) of all deps and outs; a path has several where a stage has not followed its dep."""
+    return frozenset((path.decode(errors="replace").rstrip("/"), md5.decode()) for path, md5 in _ENTRY.findall(data))
+
+
 def listing(data: bytes) -> Mapping[str, str]:
     """{path: md5} of the files that a folder's object lists; nothing where it is no such list."""
     try:
@@ -112,25 +119,36 @@ class DvcStore:
             return {}
 
     @cached_property
+    def _kept(self) -> Path | None:
+        """The folder of the cache and the run-cache; None outside of DVC."""
+        return None if self.folder is None else Path(self.config.get("cache", {}).get("dir") or self.folder / "cache")
+
+    @cached_property
     def cache(self) -> Path | None:
         """The folder of the cache's objects; None where there is none."""
-        if self.folder is None:
-            return None
-        folder = Path(self.config.get("cache", {}).get("dir") or self.folder / "cache") / "files" / "md5"
-        return folder if folder.is_dir() else None
+        folder = None if self._kept is None else self._kept / "files" / "md5"
+        return folder if folder is not None and folder.is_dir() else None
 
     def cached(self, oid: str) -> Path | None:
         """Where the cache keeps an object; None where it does not."""
         if self.cache is None or len(oid) < 3:
             return None
         path = self.cache / oid[:2] / oid[2:]
-        return path if path.is_file() else None
+        return path if may_be_file(path) else None
 
     def cached_folders(self) -> Iterator[str]:
         """Ids of all folders in the cache."""
         if self.cache is not None:
             for path in sorted(self.cache.glob(f"??/*{FOLDER}")):
                 yield path.parent.name + path.name
+
+    def runs(self) -> Iterator[bytes]:
+        """What the run-cache keeps of each stage that DVC ran here: a part of a dvc.lock."""
+        for path in sorted(self._kept.glob("runs/??/*/*")) if self._kept is not None else ():
+            try:
+                yield path.read_bytes()
+            except OSError:
+                continue  # a run that is not known vouches for nothing
 
     @cached_property
     def remotes(self) -> Sequence["Remote"]:
@@ -149,6 +167,7 @@ class Remote:
         self.name, self._config = name, config
         #: Why it did not answer; "" as long as it has. It is not asked again.
         self.failure = ""
+        self._missing: set[str] = set()
 
     @cached_property
     def _opened(self) -> tuple[Any, str]:
@@ -160,17 +179,15 @@ class Remote:
 
     def open(self, oid: str) -> BinaryIO | None:
         """An object's bytes as a stream; None where the remote has none, or does not answer (see `failure`)."""
-        from dvc.exceptions import DvcException
-        from dvc_objects.fs.errors import ConfigError
-
-        if self.failure:
+        if self.failure or oid in self._missing:
             return None
         try:
             system, base = self._opened
             stream: BinaryIO = system.open(system.join(base, oid[:2], oid[2:]), "rb")
         except (FileNotFoundError, NotADirectoryError):
+            self._missing.add(oid)
             return None
-        except (OSError, ImportError, DvcException, ConfigError) as error:  # ImportError: no plugin for its kind
+        except Exception as error:  # noqa: BLE001 - plugins raise their own: credentials, endpoints, no such plugin
             self.fail(error)
             return None
         return stream
@@ -182,7 +199,7 @@ class Remote:
         try:
             with stream:
                 return reader(stream)
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 - a plugin's stream raises its own errors, not only OSError
             self.fail(error)
             return None
 

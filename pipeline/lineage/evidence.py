@@ -103,7 +103,7 @@ def judge(items: Sequence[Item], objects: Objects, hashes: Hashes) -> dict[Item,
                 found[item] += links
     for item, links in found.items():
         if not any(link.verdict in (Verdict.VERIFIED, Verdict.CONTRADICTED) for link in links):
-            links.append(_absent(item, objects))
+            links.append(_absent(item, objects, [one.message for one in links if one.verdict is Verdict.ABSENT]))
     return found
 
 
@@ -122,8 +122,9 @@ def _local(item: Item, hashes: Hashes) -> Iterator[Link]:
         if found is None:
             continue
         if found.problem:
-            yield Link(item.node, item.name, place.label, Verdict.MOVED_ON, item.sha256, "",
-                       f"{place.path} cannot be read ({found.problem})", item.counts)
+            # never counts by itself: another place may have it, and where none has, _absent says why
+            yield Link(item.node, item.name, place.label, Verdict.ABSENT, item.sha256, "",
+                       f"{place.path} cannot be read ({found.problem})", counts=False)
         elif item.same(found):
             yield link(item, place.label, Verdict.VERIFIED, found.sha256, f"{item.name} is as recorded")
         elif reason := place.claim(found):
@@ -142,6 +143,10 @@ def _git(item: Item, data: bytes | None) -> Iterator[Link]:
         yield link(item, "git", Verdict.CONTRADICTED, git_blob(data),
                    f"{item.name} must be what git keeps as blob {item.git_blob}: the object has other bytes, of blob "
                    f"{git_blob(data)}; restore it from another clone (`git fsck` tells more)")
+    elif (sha256 := hashlib.sha256(data).hexdigest()) != item.sha256:
+        yield link(item, "lineage.json", Verdict.CONTRADICTED, sha256,
+                   f"{item.name} must be one file by all its digests: lineage.json names blob {item.git_blob}, whose "
+                   f"sha256 is {sha256}, and sha256 {item.sha256}; take lineage.json from where it came anew")
     else:
         yield link(item, "git", Verdict.VERIFIED, item.sha256, f"{item.name} is as recorded, blob {item.git_blob[:9]}")
 
@@ -168,8 +173,11 @@ def _remote(item: Item, objects: Objects) -> Iterator[Link]:
                    f"{found.md5}; `dvc push` it anew from where it is whole")
 
 
-def _absent(item: Item, objects: Objects) -> Link:
-    asked = [f"remote {one.name} did not answer: {one.failure}" for one in objects.dvc.remotes if one.failure]
+def _absent(item: Item, objects: Objects, unread: list[str]) -> Link:
+    silent = [remote for remote in objects.dvc.remotes if remote.failure]
+    asked = [*unread, *(f"remote {remote.name} did not answer: {remote.failure}" for remote in silent)]
+    if item.git_blob and (trouble := objects.git.trouble):
+        asked.append(f"git did not answer: {trouble}")
     return link(item, "", Verdict.ABSENT, "",
                 f"{item.name} with sha256 {item.sha256} must be somewhere to be checked: no place looked at has it"
                 + (f" ({'; '.join(asked)})" if asked else "") + f"; {item.remedy}")

@@ -4,13 +4,19 @@ Tried are the place where they should lie, DVC's cache, git, and DVC's remotes. 
 (an object of git or of a remote) is written into a scratch folder first.
 """
 
+import shutil
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
+from typing import BinaryIO
 
 from pipeline.digests import file_sha256
 from pipeline.lineage.objects import Objects
 from pipeline.paths import Paths
 from pipeline.tracking.statement import Resource
+
+#: Bytes that are copied at a time.
+_PIECE = 1 << 20
 
 
 class Finder:
@@ -74,19 +80,21 @@ class Finder:
         if md5 and (cached := self.objects.dvc.cached(md5)) is not None:
             yield cached
         if git_blob:
-            yield from (self._kept(git_blob, data) for data in self.objects.git.blobs([git_blob]).values())
+            yield from (self._streamed(git_blob, BytesIO(data)) for data in self.objects.git.blobs([git_blob]).values())
         if md5 and remotes:
             for remote in self.objects.dvc.remotes:
-                if (stream := remote.open(md5)) is not None:
-                    with stream:
-                        yield self._kept(md5, stream.read())
+                if (kept := remote.read(md5, lambda stream: self._streamed(md5, stream))) is not None:
+                    yield kept
 
-    def _kept(self, name: str, data: bytes) -> Path:
+    def _streamed(self, name: str, stream: BinaryIO) -> Path:
+        """A stream's bytes as a file; a scene of gigabytes is never in memory as a whole."""
         self._scratch.mkdir(parents=True, exist_ok=True)
         path = self._scratch / name
-        path.write_bytes(data)
+        with path.open("wb") as file:
+            shutil.copyfileobj(stream, file, _PIECE)
         return path
 
     def keep(self, path: Path, name: str) -> Path:
         """A copy in the scratch folder, of a file that will not stay where it is."""
-        return self._kept(name, path.read_bytes())
+        with path.open("rb") as stream:
+            return self._streamed(name, stream)

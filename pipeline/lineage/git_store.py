@@ -3,6 +3,7 @@
 Paths are relative to the project's folder, which may be a folder of a larger repository.
 """
 
+import os
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -24,12 +25,19 @@ class GitStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._trouble = ""
+
+    @property
+    def trouble(self) -> str:
+        """Why git does not answer about a repository that is there, such as one of another owner; "" where it does."""
+        is_there = any((folder / ".git").exists() for folder in (self.root, *self.root.parents))
+        return self._trouble if is_there and (self.prefix is None or self._trouble) else ""
 
     @cached_property
     def prefix(self) -> str | None:
         """The project's folder in the repository, "" or "maps/north/"; None where there is no repository."""
         answer = self._git("rev-parse", "--show-prefix")
-        return None if answer is None else answer.decode().strip()
+        return None if answer is None else os.fsdecode(answer).strip()
 
     def blobs(self, ids: Iterable[str]) -> Mapping[str, bytes]:
         """{blob id: its bytes} of those that git has, in whatever commit or experiment; no bytes are checked."""
@@ -52,8 +60,9 @@ class GitStore:
                 yield Held(commit if commit == "HEAD" else f"commit {commit[:9]}", data)
 
     def _contents(self, names: list[str]) -> list[bytes | None]:
-        """Bytes behind each name, in one process; None where git has none."""
-        answer = self._git("cat-file", "--batch", given="".join(f"{name}\n" for name in names).encode()) or b""
+        """Bytes behind each name, in one process; None where git has none, as of a name of several lines."""
+        asked = ["" if "\n" in name or "\0" in name else name for name in names]
+        answer = self._git("cat-file", "--batch", given=b"".join(os.fsencode(f"{name}\n") for name in asked)) or b""
         found: list[bytes | None] = []
         at = 0
         for _ in names:
@@ -69,10 +78,14 @@ class GitStore:
         return found
 
     def _git(self, *words: str, given: bytes = b"") -> bytes | None:
-        """What git prints; None where it fails or is not there."""
+        """What git prints; None where it fails or is not there (`trouble` says why)."""
         try:
             done = subprocess.run(["git", "--no-optional-locks", *words], cwd=self.root, input=given, check=True,
                                   capture_output=True)
-        except (FileNotFoundError, NotADirectoryError, subprocess.CalledProcessError):
+        except (FileNotFoundError, NotADirectoryError) as error:
+            self._trouble = str(error)
+            return None
+        except subprocess.CalledProcessError as error:
+            self._trouble = " ".join(os.fsdecode(error.stderr).split())[:200] or f"exit status {error.returncode}"
             return None
         return done.stdout

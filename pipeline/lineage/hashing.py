@@ -6,6 +6,7 @@ times nor any digest computed before are made use of.
 
 import hashlib
 import os
+import stat
 import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +16,9 @@ from pathlib import Path
 from typing import IO
 
 from tqdm import tqdm
+
+#: What says that there is no such file, rather than that this user cannot read it.
+_NOT_THERE = (FileNotFoundError, NotADirectoryError)
 
 _PIECE = 1 << 20
 #: From here on a file's two digests are computed at the same time, so that one large scene does not keep one core.
@@ -40,12 +44,16 @@ def hash_files(paths: Iterable[Path], progress: bool = True) -> Mapping[Path, Di
     """
     names: dict[tuple[int, int], list[Path]] = {}
     sizes: dict[tuple[int, int], int] = {}
+    unread: dict[Path, Digests] = {}
     for path in dict.fromkeys(paths):
         try:
             state = path.stat()
-        except OSError:
+        except _NOT_THERE:
             continue
-        if path.is_file():
+        except OSError as error:
+            unread[path] = _unread(error)
+            continue
+        if stat.S_ISREG(state.st_mode):
             names.setdefault((state.st_dev, state.st_ino), []).append(path)
             sizes[state.st_dev, state.st_ino] = state.st_size
     order = sorted(names, key=lambda inode: -sizes[inode])
@@ -55,7 +63,17 @@ def hash_files(paths: Iterable[Path], progress: bool = True) -> Mapping[Path, Di
         steps = _Steps(bar)
         digests = pool.map(lambda inode: _hash(names[inode][0], sizes[inode], steps), order)
         found = zip(order, digests, strict=True)
-        return {path: digest for inode, digest in found if digest is not None for path in names[inode]}
+        return unread | {path: digest for inode, digest in found if digest is not None for path in names[inode]}
+
+
+def may_be_file(path: Path) -> bool:
+    """Whether there is a file, or something of which this user cannot tell: reading it says why."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except _NOT_THERE:
+        return False
+    except OSError:
+        return True
 
 
 def hash_stream(stream: IO[bytes]) -> Digests:
@@ -86,7 +104,11 @@ def _hash(path: Path, size: int, steps: _Steps) -> Digests | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        return Digests("", "", 0, f"{type(error).__name__}: {error.strerror or error}")
+        return _unread(error)
+
+
+def _unread(error: OSError) -> Digests:
+    return Digests("", "", 0, f"{type(error).__name__}: {error.strerror or error}")
 
 
 def _in_turn(file: IO[bytes], steps: _Steps) -> Digests:

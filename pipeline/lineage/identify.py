@@ -8,15 +8,18 @@ from typing import Any
 from pipeline.digests import file_sha256, folder_sha256
 from pipeline.errors import IntegrityError, NotKumulusError, ParamsError
 from pipeline.lineage import mlflow_target
-from pipeline.lineage.claims import Claims, read_claims
+from pipeline.lineage.claims import EARLIER, Claims, read_claims
 from pipeline.lineage.places import Places, Stated, shown
 from pipeline.paths import Paths
 from pipeline.tracking import statement as statements
 from pipeline.tracking.lookup import is_run_id
+from pipeline.tracking.names import PROVENANCE_FILE as _PROVENANCE
+from pipeline.tracking.names import STATEMENT_FILE as _STATEMENT
 from pipeline.tracking.statement import Resource, Statement
 
 WEIGHTS = "weights.safetensors"
-_STATEMENT, _PROVENANCE = "lineage.json", "provenance.json"
+#: Of a target that is none, in a message.
+_SHOWN = 200
 
 
 @dataclass(frozen=True)
@@ -75,11 +78,15 @@ def identify(target: str, paths: Paths) -> Identified:
         IntegrityError: what it needs is not whole.
     """
     path = Path(target)
-    if target.startswith(("models:/", "runs:/")) or (not path.exists() and is_run_id(target)):
+    try:
+        is_there = path.exists()
+    except (OSError, ValueError):  # a name that no file can have
+        is_there = False
+    if target.startswith(("models:/", "runs:/")) or (not is_there and is_run_id(target)):
         return _with_missing(_of_mlflow(target, paths))
-    if not path.exists():
+    if not is_there:
         raise ParamsError(f"a target must be a file or folder, models:/name/version, models:/name@alias or runs:/id: "
-                          f"{target} is none; name another")
+                          f"{target[:_SHOWN]} is none; name another")
     places = Places(paths)
     if path.is_dir() and (path / _STATEMENT).is_file():
         path = path / _STATEMENT
@@ -89,19 +96,20 @@ def identify(target: str, paths: Paths) -> Identified:
 
 
 def _of_file(target: str, path: Path, places: Places) -> Identified:
-    claims, sha256 = read_claims(path), file_sha256(path)
+    claims, sha256 = _readable(path)
+    if claims.kind == EARLIER:
+        raise IntegrityError(claims.damage)
     notes = [claims.damage] if claims.damage else []
     predicted = "model sha256" in claims.facts
     beside = _beside(path, claims, notes)
-    stated = beside[0] if beside else None if predicted else places.statement(claims.provenance, sha256)
+    damaged = claims.kind == "statement" and bool(claims.damage)
+    stated = beside[0] if beside else None if predicted or damaged else places.statement(claims.provenance, sha256)
     name = beside[1] if beside else _subject(stated, sha256, path)
     resource = ""
-    if stated is None and not claims.provenance:
+    if stated is None and not claims.provenance and not damaged:
         stated, named = places.naming(sha256)
         name, resource = ("", named.name) if named else (_subject(stated, sha256, path), "")
-    if stated is None and not claims.provenance and not predicted:
-        if claims.kind == "statement" and claims.damage:
-            raise IntegrityError(claims.damage)
+    if stated is None and not claims.provenance and not predicted and not damaged:
         why = claims.damage or "it has no such tag, and no statement names its bytes"
         raise NotKumulusError(f"{target} must carry what Kumulus writes into its files, or be named by a lineage.json "
                               f"beside it or in this repository: {why}; name another file")
@@ -111,6 +119,15 @@ def _of_file(target: str, path: Path, places: Places) -> Identified:
     if found.is_prediction:
         found = _with_model(found, places)
     return _with_provenance(found, places, path if claims.kind == "provenance" else None)
+
+
+def _readable(path: Path) -> tuple[Claims, str]:
+    """What a file says of itself, and its sha256."""
+    claims = read_claims(path)
+    try:
+        return claims, file_sha256(path)
+    except OSError as error:
+        raise IntegrityError(f"{path} must be readable: {error}; see who may read it") from error
 
 
 def _with_model(found: Identified, places: Places) -> Identified:
@@ -196,14 +213,21 @@ def _of_mlflow(target: str, paths: Paths) -> Identified:
     """A registered model's version, or a run."""
     found = mlflow_target.find(target, paths)
     places = Places(paths)
-    stated = places.statement(found.provenance, found.sha256)
-    if stated is None and found.statement is not None:
-        stated = Stated(found.statement, found.place, None)
+    # What its own run keeps tells two exports of one provenance.json apart.
+    kept = Stated(found.statement, found.place, None) if found.statement is not None else None
+    stated = places.equal(found.statement) or places.statement(found.provenance, found.sha256)
+    if kept is not None and (stated is None or _another(stated.statement, kept.statement)):
+        stated = kept
     name = _subject(stated, found.sha256, Path("model.onnx")) if found.kind == "mlflow_model" else ""
     made = Identified(target, found.kind, found.file, found.sha256, found.provenance, name,
                       stated.statement if stated else None, stated.place if stated else "",
                       found.provenance_json, found.place if found.provenance_json else "", found.notes, found.facts)
     return made if made.provenance_json is not None else _with_provenance(made, places, None)
+
+
+def _another(first: Statement, second: Statement) -> bool:
+    """Whether two statements of one provenance.json are of two exports, and not one of them damaged."""
+    return (first.run_key, first.finished) != (second.run_key, second.finished)
 
 
 def _with_provenance(found: Identified, places: Places, file: Path | None) -> Identified:

@@ -1,6 +1,5 @@
 """A registered model's version or a run of MLflow, as the target of a trace."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,10 +12,10 @@ from pipeline.paths import Paths
 from pipeline.tracking import statement as statements
 from pipeline.tracking.delivery import RUN_KEY, STAGE
 from pipeline.tracking.lookup import FoundRun, FoundVersion, Lookup, looking
+from pipeline.tracking.names import PROVENANCE, PROVENANCE_FILE, STATEMENT_FILE
 from pipeline.tracking.statement import Statement
 from pipeline.tracking.store import RefusedError, UnreachableError, locate
-
-PROVENANCE = "kumulus.provenance"
+from pipeline.tracking.wellformed import provenance_of
 
 
 @dataclass(frozen=True)
@@ -127,12 +126,12 @@ def _with_statement(lookup: Lookup, run_id: str, target: MlflowTarget) -> Mlflow
         return target
     notes, place = list(target.notes), f"MLflow run {run_id}"
     statement: Statement | None = None
-    if file := lookup.artifact(run_id, "export/lineage.json"):
+    if file := lookup.artifact(run_id, f"export/{STATEMENT_FILE}"):
         try:
             statement = statements.read(file)
         except IntegrityError as error:
             notes.append(str(error))
     raw = None
-    if (kept := lookup.artifact(run_id, "export/provenance.json")) and file_sha256(kept) == target.provenance:
-        raw = json.loads(kept.read_text(encoding="utf-8"))
+    if (kept := lookup.artifact(run_id, f"export/{PROVENANCE_FILE}")) and file_sha256(kept) == target.provenance:
+        raw = provenance_of(kept.read_bytes())
     return replace(target, statement=statement, provenance_json=raw, place=place, notes=tuple(notes))

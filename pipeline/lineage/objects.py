@@ -5,27 +5,36 @@ bytes under that digest is passed over in silence; `verify` is what reports it.
 """
 
 import hashlib
-import json
+import itertools
+import os
+import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from pipeline.errors import IntegrityError
-from pipeline.lineage.dvc_store import FOLDER, DvcLock, DvcStore, listing, named
+from pipeline.lineage.dvc_store import FOLDER, DvcLock, DvcStore, entries, listing, named
 from pipeline.lineage.git_store import GitStore
 from pipeline.paths import Paths
-from pipeline.tracking.statement import Statement, parse
+from pipeline.tracking.names import PROVENANCE_FILE, STATEMENT_FILE
+from pipeline.tracking.statement import Statement, loads
+from pipeline.tracking.wellformed import provenance_of
 
-STATEMENT, PROVENANCE = "lineage.json", "provenance.json"
+T = TypeVar("T")
+
+STATEMENT, PROVENANCE = STATEMENT_FILE, PROVENANCE_FILE
+
+#: `Export.where` of a folder that nothing but the cache lists: no dvc.lock and no run names it.
+CACHE_ALONE = "DVC's cache"
 
 
 @dataclass(frozen=True)
 class Export:
     """One models/export that is known here: the folder in the workspace, or a folder in DVC by its id."""
 
-    #: For people: "the workspace", "dvc.lock of HEAD", "dvc.lock of commit 1234abcde", "DVC's cache".
+    #: For people: "the workspace", "dvc.lock of HEAD", "dvc.lock of commit 1234abcde", "DVC's run-cache", CACHE_ALONE.
     where: str
     #: DVC's id of the folder, ending in .dir; "" for the workspace.
     oid: str
@@ -62,39 +71,77 @@ class Objects:
         self.root = paths.root.resolve()
         self.git = GitStore(self.root)
         self.dvc = DvcStore(self.root)
+        #: File that is there but cannot be read -> why.
+        self.unread: dict[Path, str] = {}
+        self._exports = {remotes: _Kept(self._every_export(remotes)) for remotes in (True, False)}
+        self._statements = {remotes: _Kept(self._every_statement(remotes)) for remotes in (True, False)}
 
     @cached_property
     def lock(self) -> DvcLock:
-        """The dvc.lock that lies in the workspace now."""
-        return DvcLock.read(self.root / "dvc.lock")
+        """The dvc.lock that lay in the workspace when it was first asked for."""
+        return DvcLock.parse(self._lock_data)
+
+    @property
+    def lock_is_as_read(self) -> bool:
+        """Whether the dvc.lock in the workspace still is the one that `lock` is about."""
+        return (self.read_file(self.root / "dvc.lock") or b"") == self._lock_data
+
+    @cached_property
+    def _lock_data(self) -> bytes:
+        return self.read_file(self.root / "dvc.lock") or b""
+
+    def read_file(self, path: Path) -> bytes | None:
+        """A file's bytes; None where there is none, or where it cannot be read (see `unread`)."""
+        try:
+            return path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+            return None
+        except OSError as error:
+            self.unread[path] = f"{path} cannot be read ({type(error).__name__}: {error.strerror or error})"
+            return None
 
     def exports(self, remotes: bool = True) -> Iterator[Export]:
-        """Every models/export known here, each once: workspace, dvc.lock, that of HEAD, of history, left in the cache.
+        """Every models/export known here, each once and looked for once: workspace, dvc.lock, that of HEAD, of history.
+
+        Then those of runs that DVC's run-cache keeps, and what else lies in its cache.
 
         Args:
             remotes: also ask DVC's remotes for folders that dvc.lock names and the cache lacks.
         """
+        yield from self._exports[remotes]
+
+    def _every_export(self, remotes: bool) -> Iterator[Export]:
         if self.paths.export.is_dir():
             folder = self.paths.export.resolve()
-            yield Export("the workspace", "", {p.relative_to(folder).as_posix(): "" for p in sorted(folder.rglob("*"))
-                                               if p.is_file()}, folder)
+            files = sorted((Path(parent) / name).relative_to(folder) for parent, _, names in os.walk(folder)
+                           for name in names)
+            yield Export("the workspace", "", {path.as_posix(): "" for path in files}, folder)
         seen: set[str] = set()
-        for where, oid in self._named:
-            if oid not in seen and (files := self.folder(oid, remotes)):
+        for where, oid in self._named():
+            if oid not in seen and (listed := self.folder(oid, remotes)):
                 seen.add(oid)
-                yield Export(where, oid, files)
+                yield Export(where, oid, listed)
         for oid in self.dvc.cached_folders():
-            if oid not in seen and STATEMENT in (files := self.folder(oid, remotes=False)):
-                yield Export("DVC's cache", oid, files)
+            if oid not in seen and STATEMENT in (listed := self.folder(oid, remotes=False)):
+                yield Export(CACHE_ALONE, oid, listed)
 
-    @cached_property
-    def _named(self) -> tuple[tuple[str, str], ...]:
-        """(where, id) of models/export in dvc.lock, then in each dvc.lock that git has."""
+    def _named(self) -> Iterator[tuple[str, str]]:
+        """(where, id) of models/export in dvc.lock, in each dvc.lock that git has, and in each run of the run-cache."""
         name = self.paths.export.relative_to(self.paths.root).as_posix()
         found = [("dvc.lock", self.lock.outs.get(name, ""))]
         found += [(f"dvc.lock of {held.where}", named(held.data).get(name, ""))
                   for held in self.git.versions("dvc.lock")]
-        return tuple((where, oid) for where, oid in found if oid)
+        yield from ((where, oid) for where, oid in found if oid)
+        yield from (("DVC's run-cache", oid) for run in self.dvc.runs() if (oid := named(run).get(name, "")))
+
+    @cached_property
+    def recorded(self) -> Mapping[str, frozenset[str]]:
+        """{path: ids} that any dvc.lock, or a run of the run-cache, has on record as that very path."""
+        found: dict[str, set[str]] = {}
+        for data in (self._lock_data, *(held.data for held in self.git.versions("dvc.lock")), *self.dvc.runs()):
+            for path, oid in entries(data):
+                found.setdefault(path, set()).add(oid)
+        return {path: frozenset(oids) for path, oids in found.items()}
 
     def folder(self, oid: str, remotes: bool = True) -> Mapping[str, str]:
         """{path: md5} of a folder's files by its id; nothing where no place has it whole."""
@@ -105,8 +152,8 @@ class Objects:
         """The bytes with DVC's id `oid`, from its cache or else a remote; None where neither has them."""
         wanted = oid.removesuffix(FOLDER)
         if (path := self.dvc.cached(oid)) is not None:
-            data = path.read_bytes()
-            if _md5(data) == wanted:
+            data = self.read_file(path)
+            if data is not None and _md5(data) == wanted:
                 return data
         for remote in self.dvc.remotes if remotes else ():
             kept = remote.read(oid, lambda stream: stream.read())
@@ -119,11 +166,14 @@ class Objects:
         if name not in export.files:
             return None
         if export.folder is not None:
-            return (export.folder / name).read_bytes()
+            return self.read_file(export.folder / name)
         return self.by_md5(export.files[name], remotes)
 
     def statements(self, remotes: bool = True) -> Iterator[FoundStatement]:
         """Every readable lineage.json of `exports()`, each once."""
+        yield from self._statements[remotes]
+
+    def _every_statement(self, remotes: bool) -> Iterator[FoundStatement]:
         seen: set[bytes] = set()
         for export in self.exports(remotes):
             data = self.read(export, STATEMENT, remotes)
@@ -131,8 +181,8 @@ class Objects:
                 continue
             seen.add(data)
             try:
-                yield FoundStatement(parse(json.loads(data)), _place(export), data, export)
-            except (IntegrityError, ValueError, AttributeError):
+                yield FoundStatement(loads(data), _place(export), data, export)
+            except IntegrityError:
                 continue  # damaged, or of an earlier version: none that could be found by what it says
 
     def find_statement(self, provenance: str, subject: str = "") -> FoundStatement | None:
@@ -162,13 +212,33 @@ class Objects:
                 continue
             seen.add(md5 or export.where)
             data = self.read(export, PROVENANCE)
-            if data is not None and hashlib.sha256(data).hexdigest() == digest:
-                return FoundProvenance(json.loads(data), _place(export), data)
+            if data is None or hashlib.sha256(data).hexdigest() != digest:
+                continue
+            content = provenance_of(data)
+            return None if content is None else FoundProvenance(content, _place(export), data)
         return None
 
 
+class _Kept(Generic[T]):
+    """What an iterator gives, fetched as it is asked for and kept for all who ask again."""
+
+    def __init__(self, source: Iterator[T]) -> None:
+        self._source = source
+        self._found: list[T] = []
+        self._lock = threading.RLock()
+
+    def __iter__(self) -> Iterator[T]:
+        for number in itertools.count():
+            with self._lock:
+                if number == len(self._found):
+                    self._found += itertools.islice(self._source, 1)
+                if number == len(self._found):
+                    return
+            yield self._found[number]
+
+
 def _place(export: Export) -> str:
-    return export.where if export.folder is not None or export.where == "DVC's cache" else f"DVC, by {export.where}"
+    return export.where if export.folder is not None or export.where == CACHE_ALONE else f"DVC, by {export.where}"
 
 
 def _md5(data: bytes) -> str:

@@ -1,7 +1,6 @@
 """Where statements are looked for when none lies beside a file: by provenance digest, or by the bytes they name."""
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +13,9 @@ from pipeline.lineage.mlflow_target import MlflowTarget
 from pipeline.lineage.objects import FoundStatement, Objects
 from pipeline.paths import Paths
 from pipeline.tracking import statement as statements
+from pipeline.tracking.names import STATEMENT_FILE
 from pipeline.tracking.statement import Resource, Statement
+from pipeline.tracking.wellformed import provenance_of
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,13 @@ class Places:
         kept = self._kept(provenance)
         return None if kept is None or kept.statement is None else Stated(kept.statement, kept.place, None)
 
+    def equal(self, statement: Statement | None) -> Stated | None:
+        """The same statement, word for word, where the workspace or DVC has it."""
+        if statement is None:
+            return None
+        found = next((found for found in self.objects.statements() if found.statement.raw == statement.raw), None)
+        return None if found is None else _stated(found, self.paths)
+
     def naming(self, sha256: str) -> tuple[Stated | None, Resource | None]:
         """The first statement that names these bytes as a finished file, or among what its build came from."""
         for found in self.objects.statements():
@@ -57,7 +65,7 @@ class Places:
     @cached_property
     def workspace(self) -> Stated | None:
         """The statement in models/export of the working folder."""
-        file = self.paths.export / "lineage.json"
+        file = self.paths.export / STATEMENT_FILE
         try:
             return Stated(statements.read(file), shown(file), file.parent)
         except IntegrityError:
@@ -71,11 +79,7 @@ class Places:
         other: tuple[Mapping[str, Any] | None, str] = (None, "")
         for file in near:
             data = file.read_bytes()
-            try:
-                raw = json.loads(data)
-            except ValueError:
-                continue
-            if not isinstance(raw, dict):
+            if (raw := provenance_of(data)) is None:
                 continue
             if hashlib.sha256(data).hexdigest() == digest:
                 return raw, shown(file)
@@ -95,7 +99,7 @@ class Places:
 
 def _stated(found: FoundStatement, paths: Paths) -> Stated:
     folder = found.export.folder
-    place = found.place if folder is None else shown(paths.export / "lineage.json")
+    place = found.place if folder is None else shown(paths.export / STATEMENT_FILE)
     return Stated(found.statement, place, folder)
 
 

@@ -2,7 +2,7 @@
 
 Gates are the targets in the build's own params, judged anew on the metrics.json that its statement names by digest, so
 neither a tag of MLflow nor a later edit of params.yaml decides. They come first, since verifying reads all bytes.
-Nothing but the alias and its history on the version is written.
+Nothing but the alias and its history on the version is written, and a lock file in .kumulus.
 """
 
 import tempfile
@@ -113,8 +113,10 @@ def _judge(candidate: Standing, champion: Standing | None, without_targets: bool
     if missed:
         return Status.REFUSED, f"{len(missed)} of {len(candidate.gates)} gates are missed: {', '.join(missed)}"
     if not candidate.gates and not without_targets:
-        return Status.REFUSED, ("the build declares no targets, so nothing says that it is good enough; set "
-                                "evaluate.targets and run `dvc repro`, or give --without-targets")
+        score = f"{candidate.metrics['classes'][-1]}.iou"
+        return Status.REFUSED, ("the build declares no targets, so nothing says that it is good enough; declare one in "
+                                f'params.yaml, such as evaluate.targets: {{{score}: ">= 0.5"}}, and run `dvc repro`, '
+                                "or give --without-targets")
     return None
 
 

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from pipeline.errors import IntegrityError, ModelError
 from pipeline.experiments.repository import experiment_rev, git
 from pipeline.lineage.dvc_store import DvcLock
-from pipeline.lineage.objects import PROVENANCE as PROVENANCE_FILE
 from pipeline.lineage.objects import Objects
 from pipeline.paths import Paths
 from pipeline.tracking.delivery import RUN_KEY, STAGE
 from pipeline.tracking.lookup import FoundRun, FoundVersion, Lookup, is_run_id
+from pipeline.tracking.names import PROVENANCE, PROVENANCE_FILE
 
-PROVENANCE = "kumulus.provenance"
 EXPERIMENT = "kumulus.dvc_experiment"
 
 #: Keys of trainings, or how they begin: run names show eight characters.

@@ -60,4 +60,5 @@ def _shown(estimate: Estimate | None, form: str) -> str:
     if math.isnan(estimate.value):
         return "undefined"
     text = format(estimate.value, form)
-    return text if math.isnan(estimate.low) else f"{text} [{estimate.low:{form}}, {estimate.high:{form}}]"
+    text += "" if math.isnan(estimate.low) else f" [{estimate.low:{form}}, {estimate.high:{form}}]"
+    return f"{text} {estimate.gap}" if estimate.gap else text

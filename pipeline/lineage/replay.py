@@ -98,6 +98,10 @@ def replay(identified: Identified, paths: Paths, say: Say, keep: bool = False) -
     if statement.kind != "export":
         return ReplayReport("unverifiable", "a prediction is no build of the pipeline; replay the model it was made "
                             "with, and run `kumulus predict` again with its settings")
+    if not _is_named(identified, statement):
+        return ReplayReport("contradicted", f"{identified.target} must be a file that its statement names: sha256 "
+                            f"{identified.sha256} is none of it; it was changed after the export, so that there is "
+                            "nothing to make again")
     search = find_commit(statement, paths.root)
     if search.match is None:
         return ReplayReport("unverifiable", search.reason)
@@ -107,6 +111,12 @@ def replay(identified: Identified, paths: Paths, say: Say, keep: bool = False) -
           tempfile.TemporaryDirectory(prefix="kumulus-found-") as found):
         finder = Finder(paths, Path(found), _export_folder(identified))
         return _replayed(statement, match, scratch, finder, say, keep)
+
+
+def _is_named(identified: Identified, statement: Statement) -> bool:
+    """Whether the bytes asked about are the statement's own: it, a finished file, or what its build came from."""
+    known = {*statement.subjects.values(), *(resource.sha256 for resource in statement.resources)}
+    return identified.kind == "statement" or identified.sha256 in {"", *known}
 
 
 def _export_folder(identified: Identified) -> Path | None:

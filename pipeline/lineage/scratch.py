@@ -1,8 +1,8 @@
 """A copy of the repository at one commit, in which stages run without touching the one it came from.
 
 It is a clone that borrows the original's objects (`git clone --shared` writes nothing there, unlike `git worktree
-add`), with a DVC cache, site folder, configuration and MLflow of its own. It is removed at the end, also on Ctrl-C and
-SIGTERM.
+add`), with a DVC cache, site folder, configuration and MLflow of its own. It is removed at the end, also on Ctrl-C,
+SIGTERM and SIGHUP.
 """
 
 import codecs
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,8 @@ from pipeline.experiments.runner import shown
 Say = Callable[[str], None]
 
 #: What a caller's surroundings must not decide: where DVC, git, MLflow and Python look for things, and whose run it is.
-_NOT_INHERITED = ("DVC_", "GIT_", "MLFLOW_", "PYTHON", "KUMULUS_ABLATION")
+#: What Kumulus is told by variables, such as the passphrase of a key, is not the commit's to know.
+_NOT_INHERITED = ("DVC_", "GIT_", "MLFLOW_", "PYTHON", "KUMULUS_")
 
 #: What numeric libraries take their number of threads from.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
@@ -217,7 +218,10 @@ def _git(folder: Path, scratch: Scratch, *words: str) -> str:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Make SIGTERM an exception, so that what is being done is cleared up; only the main thread can."""
+    """Make SIGTERM and SIGHUP (a terminal that is closed) an exception, so that what is being done is cleared up.
+
+    Only the main thread can.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -225,7 +229,11 @@ def _terminable() -> Iterator[None]:
     def stop(number: int, _: object) -> None:
         raise SystemExit(128 + number)
 
-    before: Mapping[int, Any] = {signal.SIGTERM: signal.signal(signal.SIGTERM, stop)}
+    before: dict[int, Any] = {}
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # as `nohup` has it
+            before[number] = signal.signal(number, stop)
     try:
         yield
     finally:

@@ -20,6 +20,7 @@ from pipeline.digests import folder_digests
 from pipeline.errors import IntegrityError
 from pipeline.paths import Paths, staged_file
 from pipeline.tracking import statement
+from pipeline.tracking.names import STATEMENT_FILE as _STATEMENT_FILE
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
@@ -30,8 +31,6 @@ PASSPHRASE = "KUMULUS_KEY_PASSPHRASE"
 
 #: Where signatures are kept, relative to the repository; git keeps them, since what signs an out cannot lie in it.
 FOLDER = "signatures"
-
-_STATEMENT_FILE = "lineage.json"
 
 #: NIST's P-256, P-384 and P-521, as `cryptography` names them: what model-signing takes.
 _CURVES = ("secp256r1", "secp384r1", "secp521r1")
@@ -69,22 +68,28 @@ def new_key(private: Path) -> Path:
         The public key's file, whose suffix is .pub.
 
     Raises:
-        IntegrityError: one of the two files is there already.
+        IntegrityError: one of the two files is there already, or both would be one.
     """
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
     public = private.with_suffix(".pub")
+    if public == private:
+        raise IntegrityError(f"{private} must be the private key, whose public half is called .pub: the two would be "
+                             "one file; name it .pem")
     for file in (private, public):
         if file.exists():
             raise IntegrityError(f"{file} must not exist before a key is made: signatures of an earlier key may need "
                                  "it; name another file")
     key, secret = ec.generate_private_key(ec.SECP256R1()), _passphrase()
     encryption = serialization.BestAvailableEncryption(secret) if secret else serialization.NoEncryption()
-    private.parent.mkdir(parents=True, exist_ok=True)
-    with os.fdopen(os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file_:
-        file_.write(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption))
-    public.write_bytes(_pem(key.public_key()))
+    try:
+        private.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(private, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file_:
+            file_.write(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption))
+        public.write_bytes(_pem(key.public_key()))
+    except OSError as error:
+        raise IntegrityError(f"{private} must be a place where a key can be written: {error}; name another") from error
     return public
 
 
@@ -124,8 +129,12 @@ def sign(folder: Path, key: Path, out: Path | None = None, paths: Paths | None =
     public, secret = _private_key(key).public_key(), _passphrase()
     config = model_signing.signing.Config().set_hashing_config(_exactly(lambda files: None))
     config.use_elliptic_key_signer(private_key=key, password=secret)  # type: ignore[arg-type]  # it hands on bytes
-    with staged_file(out) as partial:
-        config.sign(folder, partial)
+    try:
+        with staged_file(out) as partial:
+            config.sign(folder, partial)
+    except OSError as error:
+        raise IntegrityError(f"{out} must be a place where a signature can be written: {error}; name "
+                             "another") from error
     return Signed(out, len(files), fingerprint(public))
 
 

@@ -89,7 +89,8 @@ def standing(version: FoundVersion, identified: Identified, finder: Finder, look
 def _judged(metrics: Mapping[str, Any], statement: Statement, method: str) -> tuple[Gate, ...]:
     """The gates of the build, judged anew."""
     try:
-        return gates(metrics, parse_targets(statement.params["evaluate"].get("targets")), method)
+        declared = statement.params["evaluate"]
+        return gates(metrics, parse_targets(declared.get("targets")), declared["bootstrap"]["confidence"], method)
     except (KeyError, ValueError) as error:
         raise IntegrityError(f"the statement's params and {_METRICS} must be of one build to be judged: "
                              f"{type(error).__name__} {error}; see `kumulus trace --verify`") from error

@@ -68,7 +68,8 @@ def _names(standing: Standing) -> list[str]:
 def _estimates(standing: Standing, names: Sequence[str]) -> dict[str, Estimate]:
     assert standing.metrics is not None
     asked = [_asking(name) for name in names]
-    return {gate.target.name: gate.estimate for gate in gates(standing.metrics, asked, standing.method)}
+    confidence = float(standing.params["evaluate"]["bootstrap"]["confidence"])
+    return {gate.target.name: gate.estimate for gate in gates(standing.metrics, asked, confidence, standing.method)}
 
 
 def _asking(name: str) -> Target:

@@ -7,6 +7,7 @@ from typing import Any
 from pipeline.lineage import origins, registry_view, resources
 from pipeline.lineage.identify import Identified
 from pipeline.paths import Paths
+from pipeline.tracking.names import PROVENANCE
 from pipeline.tracking.statement import Ancestor, Resource, Statement
 
 
@@ -119,14 +120,18 @@ def _statement(graph: _Graph, root: str, statement: Statement, identified: Ident
         if name != identified.name:
             graph.node(f"subject:{name}", "file", name, {"sha256": sha256})
             graph.edge("statement", f"subject:{name}", "names")
-    if statement.run_key:
-        graph.node("run", "run", statement.run_key, {"key": statement.run_key,
-                                                     "registered model": statement.registered_model})
-        graph.edge("statement", "run", "states")
+    _run(graph, "statement", statement)
     for number, look in enumerate(statement.unsealings):
         graph.node(f"unsealing:{number}", "unsealing", f"look {look.get('look', number + 1)} at the test part",
                    resources.flat(look))
         graph.edge("statement", f"unsealing:{number}", "states")
+
+
+def _run(graph: _Graph, node: str, statement: Statement) -> None:
+    if statement.run_key:
+        graph.node("run", "run", statement.run_key, {"key": statement.run_key,
+                                                     "registered model": statement.registered_model})
+        graph.edge(node, "run", "states")
 
 
 def _prediction(graph: _Graph, root: str, identified: Identified) -> None:
@@ -148,6 +153,7 @@ def _prediction(graph: _Graph, root: str, identified: Identified) -> None:
             "place": identified.model_place, "kind": behind.kind, "finished": behind.finished,
             "files": str(len(behind.subjects)), "provenance": behind.provenance, "commit": behind.commit or ""})
         graph.edge("model", "statement:model", "named by")
+        _run(graph, "statement:model", behind)
 
 
 def _build(graph: _Graph, root: str, known: resources.Known, identified: Identified) -> None:
@@ -258,17 +264,19 @@ def _mlflow(graph: _Graph, identified: Identified, paths: Paths) -> tuple[str, .
     key, provenance = statement.run_key if statement else "", identified.provenance
     if not key and not provenance:
         return ()
-    view = registry_view.look(paths, key, provenance or (statement.provenance if statement else ""))
+    view = registry_view.look(paths, key, provenance or (statement.provenance if statement else ""),
+                              statement.raw if statement else None)
     if view.run is not None:
         node = graph.nodes.get("run")
         facts = dict(node.facts) if node else {"key": view.run.key}
         graph.nodes["run"] = Node("run", "run", view.run.key, facts | {
             "MLflow run": view.run.run_id, "name": view.run.name, "status": view.run.status, "MLflow": view.place})
-        graph.edge("statement" if "statement" in graph.nodes else "subject", "run", "states")
+        graph.edge(next(node for node in ("statement:model", "statement", "subject") if node in graph.nodes), "run",
+                   "states")
     for version in view.versions:
         node_id = graph.node(f"model_version:{version.name}/{version.version}", "model_version", version.shown, {
             "name": version.name, "version": version.version, "aliases": ", ".join(version.aliases),
-            "sha256": version.sha256, "provenance": version.tags.get("kumulus.provenance", "")})
+            "sha256": version.sha256, "provenance": version.tags.get(PROVENANCE, "")})
         graph.edge("run" if "run" in graph.nodes else "subject", node_id, "registered as")
     return view.missing
 

@@ -15,6 +15,7 @@ from pipeline.lineage.check_lock import LockClaims
 from pipeline.lineage.check_mlflow import mlflow_links
 from pipeline.lineage.check_params import params_links
 from pipeline.lineage.evidence import Hashes, Item, judge
+from pipeline.lineage.hashing import may_be_file
 from pipeline.lineage.identify import Identified
 from pipeline.lineage.objects import Objects
 from pipeline.lineage.verdicts import Link, Report, Verdict
@@ -22,6 +23,9 @@ from pipeline.paths import Paths
 from pipeline.tracking.statement import Resource, Statement
 
 __all__ = ["Link", "Report", "Verdict", "verify"]
+
+#: Places that are wrong or right by what dvc.lock says of them.
+_OF_LOCK = (check_files.WORKSPACE, "inputs")
 
 
 def verify(identified: Identified, paths: Paths, progress: bool = True) -> Report:
@@ -38,8 +42,20 @@ def verify(identified: Identified, paths: Paths, progress: bool = True) -> Repor
     if case.statement is not None:
         chain = _prediction if case.statement.kind == "prediction" else _build
         links += chain(case, case.statement)
+    if not objects.lock_is_as_read:
+        links = [_unsettled(link, case) for link in links]
     files, size = hashes.read_so_far
     return Report(tuple(links), files, size)
+
+
+def _unsettled(link: Link, case: Case) -> Link:
+    """A link after dvc.lock was written meanwhile: what it had said of the workspace says nothing any more."""
+    by_lock = link.place in _OF_LOCK or (link.node == "statement" and case.rival is not None
+                                         and case.rival.where == "dvc.lock")
+    if link.verdict is not Verdict.CONTRADICTED or not by_lock:
+        return link
+    return replace(link, verdict=Verdict.ABSENT, message=f"{link.name} must be held against a dvc.lock that stays: "
+                   "it was written while this ran, as `dvc repro` does; verify again when that is done")
 
 
 def _prediction(case: Case, stated: Statement) -> Iterator[Link]:
@@ -52,20 +68,28 @@ def _prediction(case: Case, stated: Statement) -> Iterator[Link]:
         model = replace(case.identified, kind="onnx", file=None, sha256="", provenance=stated.provenance, name="",
                         statement=kept.statement, statement_place=kept.place, resource="")
         behind = settle(model, case.objects, case.hashes)
+    known = behind.statement if behind is not None else None
+    yield from check_statement.model_links(case, known, behind.place if behind is not None else "")
     items = check_files.prediction_items(case, behind, stated)
     for links in judge(items, case.objects, case.hashes).values():
         yield from links
     if behind is not None and behind.statement is not None:
-        yield from check_statement.statement_links(behind)
-        yield from _build(behind, behind.statement)
+        links = [*check_statement.statement_links(behind), *_build(behind, behind.statement, neighbours=False)]
+        yield from (replace(link, node="statement:model") if link.node == "statement" else link for link in links)
     else:
         yield Link("provenance", "the model's lineage.json", "", Verdict.ABSENT, stated.provenance, "",
                    "the model's own lineage.json must be here for the rest to be checked: no place looked at has one "
                    f"about provenance {stated.provenance or 'at all'}; run this in the repository that made the model")
 
 
-def _build(case: Case, stated: Statement) -> Iterator[Link]:
-    """An export, from its finished files back to sources, code, params and libraries."""
+def _build(case: Case, stated: Statement, neighbours: bool = True) -> Iterator[Link]:
+    """An export, from its finished files back to sources, code, params and libraries.
+
+    Args:
+        case: of the export.
+        stated: its statement.
+        neighbours: also look at the finished files beside the target and provenance.json.
+    """
     claims = LockClaims(case, stated)
     outs = check_files.artifacts(stated)
     inside: dict[str, list[Resource]] = {}
@@ -78,7 +102,7 @@ def _build(case: Case, stated: Statement) -> Iterator[Link]:
         code = check_files.code_items(case, stated, claims)
         case.hashes.read(place.path for items in (*of_outs.values(), others, code) for item in items
                          for place in item.places)
-        yield from _finished(case, stated, claims)
+        yield from _finished(case, stated, claims, neighbours)
         all_items = [*(item for items in of_outs.values() for item in items), *others, *code]
         judged = judge(all_items, case.objects, case.hashes)
         told = answer.result()
@@ -100,10 +124,11 @@ def _build(case: Case, stated: Statement) -> Iterator[Link]:
         yield from told
 
 
-def _finished(case: Case, stated: Statement, claims: LockClaims) -> Iterator[Link]:
+def _finished(case: Case, stated: Statement, claims: LockClaims, neighbours: bool = True) -> Iterator[Link]:
     """The finished files: the target, its tag, provenance.json, then those beside it."""
     items = check_files.subject_items(case, stated, claims)
-    judged = judge([item for item in items.values() if item.counts or _is_near(item)], case.objects, case.hashes)
+    near = [item for item in items.values() if item.counts or (neighbours and _is_near(item))]
+    judged = judge(near, case.objects, case.hashes)
     own = items.get(case.identified.name)
     yield from judged.get(own, []) if own is not None else []
     for link in (check_statement.target_link(case, items), check_statement.tag_link(case)):
@@ -112,8 +137,11 @@ def _finished(case: Case, stated: Statement, claims: LockClaims) -> Iterator[Lin
     for item, links in judged.items():
         if item is not own:
             yield from links
+    yield from check_statement.finished_tags(case)
+    if neighbours and (added := check_files.added_link(case, stated, claims)) is not None:
+        yield added
 
 
 def _is_near(item: Item) -> bool:
     """Whether one of the other finished files lies in a place looked at: a map does not need its neighbours."""
-    return any(place.path.is_file() for place in item.places)
+    return any(may_be_file(place.path) for place in item.places)

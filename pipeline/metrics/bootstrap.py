@@ -3,13 +3,16 @@
 Pixels of a block are not independent, so blocks are drawn, with replacement, as many as there are (Efron &
 Tibshirani 1993, ch. 13; blocks of the scene as in Roberts et al. 2017). A draw is a vector of how often each
 block came up, so that all resamples are one matrix product with the blocks' counts. With fewer than two
-blocks there is no interval (NaN). Resamples in which a score is 0/0 do not enter its percentiles.
+blocks there is no interval (NaN). Resamples in which a score is 0/0 do not enter its percentiles, and an estimate says
+in what share of them it was defined: a class that one block of eight has is in about 65 % of the draws.
 
 Shape legend: R resamples, B blocks, K classes, N objects.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,11 +27,34 @@ _CHUNK = 8_000_000
 
 @dataclass(frozen=True)
 class Estimate:
-    """A score and its two-sided interval; NaN where it is not defined."""
+    """A score and its two-sided interval; NaN where it is not defined.
+
+    `defined` is the share of the resamples in which the score is (0 to 1); the interval knows no others.
+    """
 
     value: float
     low: float
     high: float
+    defined: float = 1.0
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> "Estimate":
+        """From what `plain` gives; what is not there is NaN, or all defined."""
+        numbers = {key: plain.get(key) for key in ("value", "low", "high")}
+        return cls(**{key: float("nan") if number is None else float(number) for key, number in numbers.items()},
+                   defined=float(plain.get("defined", 1.0)))
+
+    def plain(self) -> dict[str, float | None]:
+        """{value, low, high}, NaN as None; `defined` too, where it is below 1."""
+        found = {key: None if math.isnan(number) else number for key, number in vars(self).items()}
+        if self.defined == 1:
+            del found["defined"]
+        return found
+
+    @property
+    def gap(self) -> str:
+        """`undefined in 35 % of the resamples`, "" where there are none such."""
+        return f"undefined in {100 * (1 - self.defined):.3g} % of the resamples" if self.defined < 1 else ""
 
 
 @dataclass(frozen=True)
@@ -53,13 +79,15 @@ class Resamples:
         return (self.weights_RB @ flat).reshape(len(self.weights_RB), *counts_B.shape[1:])
 
     def interval(self, value: float, values_R: ScoreArray) -> Estimate:
-        """The point value with the percentiles of its resampled values."""
-        known = values_R[~np.isnan(values_R)]
-        if len(self.blocks) < 2 or known.size == 0 or np.isnan(value):
+        """The point value with the percentiles of its resampled values, as far as these are defined."""
+        if len(self.blocks) < 2 or np.isnan(value):
             return Estimate(value, float("nan"), float("nan"))
+        known = values_R[~np.isnan(values_R)]
+        if known.size == 0:
+            return Estimate(value, float("nan"), float("nan"), 0.0)
         tail = (1 - self.confidence) / 2
         low, high = np.quantile(known, [tail, 1 - tail])
-        return Estimate(value, float(low), float(high))
+        return Estimate(value, float(low), float(high), known.size / values_R.size)
 
 
 @dataclass(frozen=True)

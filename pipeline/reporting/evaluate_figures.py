@@ -264,7 +264,10 @@ def _bars(axes: Axes, names: list[str], values: list[Mapping[str, float | None]]
             continue
         axes.barh(i, point, color=color, height=0.62)
         _whiskers(axes, i, value)
-        axes.text(max(value["high"] or point, point, 0.0) + 0.02, i, f"{point:.2f}", va="center", fontsize=7)
+        axes.text(max(value["high"] or point, point, 0.0) + 0.02, i, f"{point:.2f}{'†' if 'defined' in value else ''}",
+                  va="center", fontsize=7)
+    if any("defined" in value for value in values):
+        axes.set_xlabel("† not in every resample", fontsize=7)
     axes.set_xlim(min(0.0, *(v["low"] or 0.0 for v in values), *(v["value"] or 0.0 for v in values)), 1.18)
     axes.set_xticks([0, 0.5, 1])
     _rows(axes, names, labelled)

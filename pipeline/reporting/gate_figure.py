@@ -35,9 +35,9 @@ def draw_gates(judged: Mapping[str, Mapping[str, Any]], title: str, path: Path) 
 
 
 def _draw_rows(axes: Axes, targets: list[Target], judged: Mapping[str, Mapping[str, Any]]) -> None:
-    known = [float(judged[t.name][key] or 0) for t in targets for key in ("value", "low", "high")]
-    known += [target.threshold for target in targets]
-    low, high = min(0.0, *known), max(1.0, *known)
+    ends = [float(judged[t.name][key] or 0) for t in targets for key in ("value", "low", "high")]
+    ends += [target.threshold for target in targets]
+    low, high = min(0.0, *ends), max(1.0, *ends)
     axes.set_xlim(low - 0.02 * (high - low), high + 0.02 * (high - low))
     for place, target in enumerate(targets):
         gate = judged[target.name]
@@ -46,11 +46,12 @@ def _draw_rows(axes: Axes, targets: list[Target], judged: Mapping[str, Mapping[s
         axes.plot([target.threshold] * 2, [place - 0.32, place + 0.32], color=INK, linewidth=1.2)
         axes.annotate("", (target.threshold + reach, place - 0.3), (target.threshold, place - 0.3),
                       arrowprops={"arrowstyle": "->", "color": INK, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 0})
-        words = "undefined" if gate["value"] is None else f"{gate['value']:.3f}, without interval"
+        known = Estimate.of(gate)
+        words = "undefined" if gate["value"] is None else f"{gate['value']:.3f}, {known.gap or 'without interval'}"
         if gate["value"] is not None:
             axes.plot(gate["value"], place, "o", color=color, markersize=5)
         if gate["low"] is not None:
-            words = shown(target, Estimate(gate["value"], gate["low"], gate["high"]))
+            words = shown(target, known)
             axes.plot([gate["low"], gate["high"]], [place, place], color=color, linewidth=2, solid_capstyle="butt")
             limit = gate["low"] if target.from_below else gate["high"]
             axes.plot([limit] * 2, [place - 0.14, place + 0.14], color=color, linewidth=2)

@@ -16,17 +16,21 @@ from pipeline.reporting.figure_style import (
 
 _SCORES = {"iou": "IoU", "precision": "Precision", "recall": "Recall", "f1": "F1", "class_mcc": "MCC, one vs rest"}
 
+#: What a dagger behind a score means.
+_GAPS = "undefined in some resamples, which its interval leaves out"
+
 
 def draw_class_table(metrics: Mapping[str, Any], truth: str, colors: Mapping[str, str], title: str, path: Path) -> None:
-    """Every score of every class with its interval below it; an undefined score is said to be."""
+    """Every score of every class with its interval below it; an undefined score, or resample, is said to be."""
     network, classes = metrics["truths"][truth]["network"], metrics["classes"]
+    has_gaps = any("defined" in network[score][name] for score in _SCORES for name in classes)
     names = [readable(name) for name in classes]
     first = 0.6 + 0.085 * max(len(name) for name in names)
-    width, height = first + 1.25 * len(_SCORES), 1.1 + 0.42 * len(classes)
+    width, height = first + 1.25 * len(_SCORES), 1.1 + 0.42 * (len(classes) + has_gaps)
     figure = new_figure(width, height)
     axis = grid_of_axes(figure, 1, 1)[0][0]
     axis.set_xlim(0, width)
-    axis.set_ylim(len(classes) + 0.1, -1)
+    axis.set_ylim(len(classes) + has_gaps + 0.1, -1)
     axis.set_axis_off()
     for col, label in enumerate(_SCORES.values()):
         axis.text(first + 1.25 * col + 0.6, -0.5, label, ha="center", va="center", fontsize=8.5, color=INK)
@@ -43,8 +47,11 @@ def draw_class_table(metrics: Mapping[str, Any], truth: str, colors: Mapping[str
                 continue
             axis.text(x, row + 0.34, f"{point:.3f}", ha="center", va="center", fontsize=8.5)
             if low is not None and high is not None:
-                axis.text(x, row + 0.74, f"{low:.3f} to {high:.3f}", ha="center", va="center", fontsize=6.5,
+                mark = "†" if "defined" in value else ""
+                axis.text(x, row + 0.74, f"{low:.3f} to {high:.3f}{mark}", ha="center", va="center", fontsize=6.5,
                           color=MUTED)
+    if has_gaps:
+        axis.text(0.12, len(classes) + 0.5, f"† {_GAPS}", va="center", fontsize=7.5, color=MUTED)
     figure.suptitle(title, x=0.01, ha="left")
     save(figure, path)
 

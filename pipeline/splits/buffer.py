@@ -17,8 +17,9 @@ from pyproj import Transformer
 from scipy.ndimage import distance_transform_edt
 
 from pipeline.geo.grid import Grid
-from pipeline.geo.raster_io import create
+from pipeline.geo.raster_io import create, describe
 from pipeline.geo.windows import row_bands
+from pipeline.paths import staged_folder
 from pipeline.splits.folds import GROUND_HELD_BACK, GROUND_OUTSIDE, GROUND_TRAINS, Folds, Part
 from pipeline.splits.pixel_size import least_pixel_m, most_pixel_m
 from pipeline.types import BoolArray, UInt8Array, Window
@@ -50,6 +51,20 @@ def write_ground(split: Folds, scene_id: str, grids: Grids, folder: Path | None 
             values = np.where(train, np.where(distance > split.buffer_m, GROUND_TRAINS, GROUND_HELD_BACK),
                               GROUND_OUTSIDE)
             writer.write(values.astype(np.uint8), window)
+
+
+def write_grounds(split: Folds, folder: Path) -> None:
+    """Write ground.tif of every scene that a split has, into <id>/ of a folder that appears when all are there.
+
+    Args:
+        split: finished, with the val fold that is to be held out.
+        folder: must not be there.
+    """
+    names = sorted(path.parent.name for path in split.folder.glob("*/fold.tif"))
+    grids = tuple((name, describe(split.folder / name / "fold.tif").grid) for name in names)
+    with staged_folder(folder) as staged:
+        for name in names:
+            write_ground(split, name, grids, staged)
 
 
 def distances(split: Folds, scene_id: str, grids: Grids, parts: Sequence[Part],

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import SplitError
-from pipeline.geo.raster_io import describe, memory_map
-from pipeline.paths import staged_folder
+from pipeline.geo.raster_io import memory_map
 from pipeline.splits.folds import GROUND_HELD_BACK, GROUND_OUTSIDE, GROUND_TRAINS, Folds, Part
 from pipeline.types import IGNORE_INDEX, UInt8Array
 
@@ -71,7 +70,7 @@ class Split(Folds):
         Raises:
             SplitError: there is no such fold.
         """
-        from pipeline.splits.buffer import write_ground
+        from pipeline.splits.buffer import write_grounds
 
         if fold == self.val_fold:
             return self
@@ -81,11 +80,7 @@ class Split(Folds):
         grounds = scratch / f"fold{fold}"
         other = replace(self, val_fold=fold, grounds=grounds)
         if not grounds.exists():
-            names = sorted(path.parent.name for path in self.folder.glob("*/fold.tif"))
-            grids = tuple((name, describe(self.folder / name / "fold.tif").grid) for name in names)
-            with staged_folder(grounds) as folder:
-                for name in names:
-                    write_ground(other, name, grids, folder)
+            write_grounds(other, grounds)
         return other
 
     def ground_map(self, scene_id: str) -> UInt8Array:

@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import IntegrityError
 from pipeline.paths import Paths
+from pipeline.tracking.names import STATEMENT_FILE
 from pipeline.tracking.statement import Statement, read
 
 if TYPE_CHECKING:
     from pipeline.training.warm_start import Start
-
-LINEAGE_FILE = "lineage.json"
 
 #: Folders above a member's that may belong to its training: members, checkpoint, models.
 _LEVELS = 3
@@ -72,8 +71,8 @@ def names_weights(statement: Statement, weights: str) -> bool:
 
 def _places(folder: Path, paths: Paths) -> Iterator[Path]:
     for place in (folder, *folder.parents[:_LEVELS]):
-        yield from (place / LINEAGE_FILE, place / "export" / LINEAGE_FILE)
-    yield from (paths.export / LINEAGE_FILE, Paths(paths.repository).export / LINEAGE_FILE)
+        yield from (place / STATEMENT_FILE, place / "export" / STATEMENT_FILE)
+    yield from (paths.export / STATEMENT_FILE, Paths(paths.repository).export / STATEMENT_FILE)
 
 
 def _entry(weights: str, uri: str, run_key: str, found: Statement | None) -> dict[str, Any]:

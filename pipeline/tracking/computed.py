@@ -39,14 +39,16 @@ def recorded(stage: str, paths: Paths) -> Iterator[None]:
     write_json(paths.report(stage) / ENVIRONMENT_FILE, stage_environment(stage, paths))
     made = {out: artifact_digests(paths.root / out, paths.root).oid for out in stage_outs(CODE_ROOT, stage)}
     key = run_record(paths.run_file).get("key", "") if stage in ("train", "evaluate", "export") else ""
-    line = {"stage": stage, "time": now(), "outs": made, "run_key": key, "workspace": str(paths.root.resolve())}
+    workspace = paths.root.resolve()
+    line = {"stage": stage, "time": now(), "outs": made, "run_key": key, "workspace": str(workspace),
+            "copy": workspace != paths.repository}
     paths.computed.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{paths.computed}.lock"), paths.computed.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line, sort_keys=True) + "\n")
 
 
 def computations(paths: Paths, stage: str = "") -> list[dict[str, Any]]:
-    """The lines on record, oldest first: those of one stage, or all; a line that a kill cut off is left out."""
+    """The lines on record, oldest first: those of one stage, or all; not one cut off by a kill, or without outs."""
     if not paths.computed.is_file():
         return []
     found = []
@@ -55,7 +57,8 @@ def computations(paths: Paths, stage: str = "") -> list[dict[str, Any]]:
             line = json.loads(text)
         except ValueError:
             continue
-        if isinstance(line, dict) and stage in ("", line.get("stage")):
+        is_whole = isinstance(line, dict) and isinstance(line.get("outs"), dict)
+        if is_whole and stage in ("", line.get("stage")):
             found.append(line)
     return found
 
@@ -63,14 +66,16 @@ def computations(paths: Paths, stage: str = "") -> list[dict[str, Any]]:
 def origin(paths: Paths, stage: str, oid: str) -> Origin:
     """How an artifact with this DVC id came here.
 
-    "computed here": this repository computed it, and what it last computed of the stage was the same; "restored": it
-    computed it once, but something else since, so that the run-cache or a checkout brought it back; "pulled": it never
-    did, so it came from a remote, another clone's cache or a copy.
+    "computed here": this repository computed it, and what it last computed of the stage in the same place was the same;
+    "restored": it computed it once, but something else since, so that the run-cache or a checkout brought it back;
+    "pulled": it never did, so it came from a remote, another clone's cache or a copy. The places are the repository
+    itself and each copy of it that DVC ran an experiment in, which leaves alone what lies in the repository.
     """
-    lines = [line["outs"].values() for line in computations(paths, stage)]
-    if lines and oid in lines[-1]:
+    lines = computations(paths, stage)
+    latest = {str(line.get("workspace")) if line.get("copy", False) else "": line["outs"].values() for line in lines}
+    if any(oid in made for made in latest.values()):
         return "computed here"
-    return "restored" if any(oid in made for made in lines) else "pulled"
+    return "restored" if any(oid in line["outs"].values() for line in lines) else "pulled"
 
 
 def _is_main_process() -> bool:

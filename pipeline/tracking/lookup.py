@@ -90,6 +90,12 @@ class Lookup:
         # a search leaves aliases out
         return [self._found(self._client.get_model_version(v.name, v.version)) for v in found]
 
+    def versions_of(self, run_id: str) -> list[FoundVersion]:
+        """All versions of all models that were made of a run's files, the newest first, whatever their tags say."""
+        found = list(self._client.search_model_versions(f"run_id = '{run_id}'"))
+        found.sort(key=lambda version: int(version.creation_timestamp or 0), reverse=True)
+        return [self._found(self._client.get_model_version(v.name, v.version)) for v in found]
+
     def run(self, run_id: str) -> FoundRun:
         """A run by its id.
 
@@ -107,18 +113,20 @@ class Lookup:
         number = self._client.get_registered_model(name).aliases.get(alias)
         return None if number is None else self._found(self._client.get_model_version(name, number))
 
-    def known_run(self, run_id: str) -> FoundRun | None:
-        """A run by its id; None where there is none."""
-        found = self._search(f"attributes.run_id = '{run_id}'")
+    def known_run(self, run_id: str, deleted: bool = False) -> FoundRun | None:
+        """A run by its id, also one that was `deleted` if asked for; None where there is none."""
+        from mlflow.entities import ViewType
+
+        found = self._search(f"attributes.run_id = '{run_id}'", ViewType.ALL if deleted else ViewType.ACTIVE_ONLY)
         return found[0] if found else None
 
     def runs(self, tags: Mapping[str, str]) -> list[FoundRun]:
         """All runs with these values of tags, the newest first."""
         return self._search(" and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items()))
 
-    def _search(self, text: str) -> list[FoundRun]:
-        experiments = [experiment.experiment_id for experiment in self._client.search_experiments()]
-        found = self._client.search_runs(experiments, text, order_by=["attributes.start_time DESC"])
+    def _search(self, text: str, view: int = 1) -> list[FoundRun]:
+        experiments = [experiment.experiment_id for experiment in self._client.search_experiments(view_type=view)]
+        found = self._client.search_runs(experiments, text, view, order_by=["attributes.start_time DESC"])
         return [_run(run) for run in found]
 
     def artifact(self, run_id: str, path: str) -> Path | None:
@@ -159,7 +167,7 @@ class Lookup:
 
     def _found(self, version: Any) -> FoundVersion:
         sha256, source = "", str(version.source)
-        if source.startswith(LOGGED):
+        if source.startswith(LOGGED) and "/" not in source.removeprefix(LOGGED):  # a copied version has another
             sha256 = str(self._client.get_logged_model(source.removeprefix(LOGGED)).tags.get("sha256", ""))
         return FoundVersion(str(version.name), str(version.version), tuple(sorted(version.aliases)),
                             dict(version.tags), sha256, str(version.run_id or ""))

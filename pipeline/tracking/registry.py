@@ -1,5 +1,9 @@
 """Aliases of a registered model: moving one to a version, with a history that stays on the versions.
 
+MLflow has no way to move an alias only if it is where one thinks: promotions of one repository wait for each other, and
+what is read after moving must be what was written. Between two machines that share a server a gap of milliseconds is
+left, in which one of two promotions is told so, or the later one wins.
+
 Each version that was given an alias keeps the tag `kumulus.alias.<alias>`: a JSON list, one entry a time, of when that
 was and which version had the alias before.
 """
@@ -9,6 +13,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
+
+from filelock import FileLock
 
 from pipeline.errors import IntegrityError, ModelError, ParamsError
 from pipeline.paths import Paths
@@ -79,26 +85,35 @@ def move(paths: Paths, version: FoundVersion, alias: str, expected: str) -> bool
     check_alias(alias)
     store = locate(paths)
     subject = f"alias {alias} of {version.name}"
+    lock = paths.repository / ".kumulus/promote.lock"
+    lock.parent.mkdir(exist_ok=True)
     try:
         probe(store)
         found = client(store)
-        with session(store):
-            holder = _holder(found, version.name, alias)
-            if holder == version.version:
-                return False
-            if holder != expected:
-                raise ModelError(f"{subject} must be where it was when the two were compared: it has moved from "
-                                 f"version {expected or 'none'} to {holder or 'none'}; run this again")
-            entries = json.dumps([asdict(entry) for entry in _grown(found, version, alias, holder)])
-            found.set_model_version_tag(version.name, version.version, _tag(alias), entries)
-            found.set_registered_model_alias(version.name, alias, version.version)
-            return True
+        with FileLock(lock), session(store):
+            return _move(found, version, alias, expected, subject)
     except UnreachableError as error:
         raise ModelError(f"{subject} must be moved in MLflow at {store.shown}, which did not answer ({error}); start "
                          "it and run this again") from error
     except RefusedError as error:
         raise ModelError(f"{subject} must be one that MLflow at {store.shown} lets move: {error}; see whether you may "
                          "write there") from error
+
+
+def _move(mlflow_client: "MlflowClient", version: FoundVersion, alias: str, expected: str, subject: str) -> bool:
+    holder = _holder(mlflow_client, version.name, alias)
+    if holder == version.version:
+        return False
+    if holder != expected:
+        raise ModelError(f"{subject} must be where it was when the two were compared: it has moved from version "
+                         f"{expected or 'none'} to {holder or 'none'}; run this again")
+    entries = json.dumps([asdict(entry) for entry in _grown(mlflow_client, version, alias, holder)])
+    mlflow_client.set_model_version_tag(version.name, version.version, _tag(alias), entries)
+    mlflow_client.set_registered_model_alias(version.name, alias, version.version)
+    if (after := _holder(mlflow_client, version.name, alias)) != version.version:
+        raise ModelError(f"{subject} must stay where it was moved to: version {after or 'none'} has it and not "
+                         f"{version.version}, as somebody else moved it at the same time; run this again")
+    return True
 
 
 def _grown(mlflow_client: "MlflowClient", version: FoundVersion, alias: str, holder: str) -> list[Held]:

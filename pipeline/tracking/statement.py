@@ -8,14 +8,15 @@ in-toto Statement: https://github.com/in-toto/attestation/blob/main/spec/v1/stat
 SLSA provenance: https://slsa.dev/spec/v1.0/provenance
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from pipeline.errors import IntegrityError
+from pipeline.tracking import wellformed
+from pipeline.tracking.wellformed import as_line, as_list, as_mapping, as_text
 
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://slsa.dev/provenance/v1"
@@ -30,7 +31,9 @@ BUILD_TYPES: Mapping[str, Kind] = MappingProxyType(
 RESOURCE_KINDS = ("source", "asset", "input", "artifact", "file", "code", "lock", "pipeline", "model", "scene")
 
 #: The format of versions before this one.
-_OLD_FORMAT = "kumulus-lineage-1"
+OLD_FORMAT = "kumulus-lineage-1"
+OLD_ADVICE = (f"a statement must be an in-toto Statement v1: got {OLD_FORMAT} of an earlier version, which cannot be "
+              "checked; run `dvc repro --force --single-item export`")
 
 
 @dataclass(frozen=True)
@@ -108,29 +111,35 @@ def read(path: Path) -> Statement:
         IntegrityError: there is no such file, or it is no statement of Kumulus.
     """
     try:
-        raw = json.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
     except FileNotFoundError as error:
         raise IntegrityError(f"{path} must be a lineage.json: not found; name another file") from error
-    except (OSError, ValueError) as error:
-        raise IntegrityError(f"{path} must be a lineage.json, which is JSON: {error}; name another file") from error
-    if not isinstance(raw, dict):
-        raise IntegrityError(f"{path} must be a lineage.json, a JSON object: got {type(raw).__name__}; "
-                             "name another file")
+    except OSError as error:
+        raise IntegrityError(f"{path} must be a lineage.json: {error}; name another file") from error
     try:
-        return parse(raw)
+        return loads(data)
     except IntegrityError as error:
         raise IntegrityError(f"{path}: {error}") from error
 
 
-def parse(raw: Mapping[str, Any]) -> Statement:
-    """The statement in plain data.
+def loads(data: bytes | str) -> Statement:
+    """The statement in the bytes of a lineage.json.
 
     Raises:
-        IntegrityError: it is of an older version, another kind of file, or lacks a part.
+        IntegrityError: they are no statement of Kumulus, whatever they are.
     """
-    if raw.get("format") == _OLD_FORMAT:
-        raise IntegrityError(f"a statement must be an in-toto Statement v1: got {_OLD_FORMAT} of an earlier version, "
-                             "which cannot be checked; run `dvc repro --force --single-item export`")
+    return parse(as_mapping("a lineage.json", wellformed.read_json(data)))
+
+
+def parse(raw: Mapping[str, Any]) -> Statement:
+    """The statement in plain data, whose form is checked in all that is read of it.
+
+    Raises:
+        IntegrityError: it is of an older version, another kind of file, lacks a part, or has one of another form.
+    """
+    if raw.get("format") == OLD_FORMAT:
+        raise IntegrityError(OLD_ADVICE)
+    wellformed.check_plain(raw)
     for key, wanted in (("_type", STATEMENT_TYPE), ("predicateType", PREDICATE_TYPE)):
         if raw.get(key) != wanted:
             raise IntegrityError(f"a statement must have {key} {wanted}: got {raw.get(key)!r}; name a lineage.json")
@@ -139,43 +148,78 @@ def parse(raw: Mapping[str, Any]) -> Statement:
     if build_type not in BUILD_TYPES:
         raise IntegrityError(f"a statement must have a buildType of {list(BUILD_TYPES)}: got {build_type!r}; it is "
                              "another tool's, or a newer version's")
-    own = _part(details, "metadata.kumulus")
-    run, git = own.get("run") or {}, own.get("git") or {}
-    internal = definition.get("internalParameters", {})
-    try:
-        return Statement(
-            kind=BUILD_TYPES[build_type],
-            provenance=_text(own, "provenance"),
-            subjects={subject["name"]: subject["digest"]["sha256"] for subject in raw["subject"]},
-            resources=tuple(_resource(entry) for entry in definition["resolvedDependencies"]),
-            params=_part(definition, "externalParameters.params"),
-            environments={stage: entry["environment"] for stage, entry in internal.get("stages", {}).items()},
-            run_key=_text(run, "key"),
-            run=run,
-            commit=git.get("commit"),
-            dirty=bool(git.get("dirty")),
-            registered_model=_text(own, "registered_model"),
-            unsealings=tuple(own.get("unsealings", ())),
-            ancestry=tuple(_generations(own.get("ancestry", ()))),
-            finished=_text(_part(details, "metadata"), "finishedOn"),
-            raw=raw,
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise IntegrityError("a statement must be whole, as `kumulus` writes it: "
-                             f"{type(error).__name__} {error}; take it from where it came anew") from error
+    own, params = _part(details, "metadata.kumulus"), _part(definition, "externalParameters.params")
+    run, git = as_mapping("run", own.get("run") or {}), as_mapping("git", own.get("git") or {})
+    stages = as_mapping("stages", as_mapping("internalParameters", definition.get("internalParameters", {}))
+                        .get("stages", {}))
+    wellformed.check_params(params)
+    return Statement(
+        kind=BUILD_TYPES[build_type],
+        provenance=_digest(own.get("provenance")),
+        subjects=_subjects(raw),
+        resources=_resources(definition, params),
+        params=params,
+        environments={stage: wellformed.check_environment(f"environment of {stage}", _key(entry, "environment"))
+                      for stage, entry in stages.items()},
+        run_key=_run_key(run),
+        run=run,
+        commit=wellformed.check_digest("git.commit", git["commit"], wellformed.GIT) if git.get("commit") else None,
+        dirty=bool(git.get("dirty")),
+        registered_model=as_text("registered_model", own.get("registered_model")),
+        unsealings=tuple(as_mapping("unsealings", line) for line in as_list("unsealings", own.get("unsealings", []))),
+        ancestry=tuple(_generations(as_list("ancestry", own.get("ancestry", [])))),
+        finished=wellformed.check_time("finishedOn", _part(details, "metadata").get("finishedOn")),
+        raw=raw,
+    )
 
 
-def _resource(entry: Mapping[str, Any]) -> Resource:
-    digest, notes = entry["digest"], entry["annotations"]
-    stages = notes.get("stages") or ([notes["stage"]] if notes.get("stage") else [])
-    return Resource(entry["name"], notes["kind"], digest["sha256"], digest.get("md5", ""), digest.get("gitBlob", ""),
-                    entry.get("uri", ""), tuple(stages), notes.get("artifact", ""), notes.get("licence", ""))
+def _subjects(raw: Mapping[str, Any]) -> dict[str, str]:
+    found = [(wellformed.check_name(_key(entry, "name"), "a subject"), _sha256(entry))
+             for entry in as_list("subject", _key(raw, "subject"))]
+    wellformed.check_once("a subject", (name for name, _ in found))
+    return dict(found)
 
 
-def _generations(entries: Any) -> Iterator[Ancestor]:
+def _resources(definition: Mapping[str, Any], params: Mapping[str, Any]) -> tuple[Resource, ...]:
+    entries = as_list("resolvedDependencies", _key(definition, "resolvedDependencies"))
+    inputs = str(as_mapping("acquire", params.get("acquire", {})).get("inputs", ""))
+    found = tuple(_resource(entry, inputs) for entry in entries)
+    # one asset may have been read for two scenes, and two entries of a catalog may be one file
+    apart = {(r.kind, r.name, r.sha256 if r.kind == "source" else str(number))
+             for number, r in enumerate(found) if r.kind != "asset"}
+    wellformed.check_once("a resource", (f"{kind} {name}" for kind, name, _ in apart))
+    return found
+
+
+def _resource(entry: Any, inputs: str) -> Resource:
+    digest, notes = as_mapping("digest", _key(entry, "digest")), as_mapping("annotations", _key(entry, "annotations"))
+    kind = as_line("a resource's kind", _key(notes, "kind"))
+    name = as_line("a resource's name", _key(entry, "name"))
+    if kind != "asset":  # that is "item:role", and no file
+        wellformed.check_name(name.removeprefix("inputs:/") or ".", f"the name of a resource of kind {kind}",
+                              inputs if kind == "input" else "")
+    stages = as_list("stages", notes.get("stages") or ([notes["stage"]] if notes.get("stage") else []))
+    return Resource(
+        name, kind, _sha256(entry),
+        wellformed.check_digest(f"md5 of {name}", digest["md5"], wellformed.MD5) if "md5" in digest else "",
+        wellformed.check_digest(f"gitBlob of {name}", digest["gitBlob"], wellformed.GIT) if "gitBlob" in digest else "",
+        as_line(f"uri of {name}", as_text(f"uri of {name}", entry.get("uri"))),
+        tuple(as_line(f"a stage of {name}", stage) for stage in stages),
+        as_line(f"artifact of {name}", notes.get("artifact", "")),
+        as_text(f"licence of {name}", notes.get("licence")))
+
+
+def _generations(entries: list[Any]) -> Iterator[Ancestor]:
     """The ancestors of one statement, then those of their statements; each generation nearer than the next."""
-    found = [Ancestor(entry["sha256"], entry.get("uri", ""), entry.get("run_key", ""),
-                      parse(entry["statement"]) if entry.get("statement") else None) for entry in entries]
+    found = []
+    for entry in entries:
+        known = as_mapping("an ancestor", entry)
+        behind = known.get("statement")
+        found.append(Ancestor(
+            wellformed.check_digest("an ancestor's sha256", _key(known, "sha256"), wellformed.SHA256),
+            as_line("an ancestor's uri", as_text("an ancestor's uri", known.get("uri"))),
+            wellformed.check_key("an ancestor's run_key", known.get("run_key")),
+            parse(as_mapping("an ancestor's statement", behind)) if behind else None))
     yield from found
     seen = {ancestor.sha256 for ancestor in found}
     for ancestor in found:
@@ -192,12 +236,32 @@ def _part(raw: Mapping[str, Any], dotted: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise IntegrityError(f"a statement must have {dotted}, an object: got {type(value).__name__}; take it from "
                              "where it came anew")
-    return cast("Mapping[str, Any]", value)
+    return value
 
 
-def _text(raw: Mapping[str, Any], key: str) -> str:
-    """A text or the sha256 of a digest set; "" where there is none."""
-    value = raw.get(key)
-    if isinstance(value, Mapping):
-        value = value.get("sha256")
-    return value if isinstance(value, str) else ""
+def _key(raw: Any, key: str) -> Any:
+    """What an object has under a key."""
+    if not isinstance(raw, Mapping) or key not in raw:
+        raise IntegrityError(f"a statement must be whole, as `kumulus` writes it: a part has no {key}; take it from "
+                             "where it came anew")
+    return raw[key]
+
+
+def _sha256(entry: Any) -> str:
+    digest = as_mapping("digest", _key(entry, "digest"))
+    return wellformed.check_digest(f"sha256 of {entry.get('name')!a}", _key(digest, "sha256"), wellformed.SHA256)
+
+
+def _digest(value: Any) -> str:
+    """The sha256 of a digest set; "" where there is none."""
+    sha256 = _key(value, "sha256") if value else ""
+    return wellformed.check_digest("provenance", sha256, wellformed.SHA256) if sha256 != "" else ""
+
+
+def _run_key(run: Mapping[str, Any]) -> str:
+    """The key of models/run.json, whose parts have their form."""
+    start = as_mapping("run.warm_start", run.get("warm_start") or {})
+    wellformed.check_key("run.warm_start.run_key", start.get("run_key"))
+    as_text("run.warm_start.uri", start.get("uri"))
+    wellformed.check_environment("run.environment", run.get("environment") or {})
+    return wellformed.check_key("run.key", run.get("key"))

@@ -13,6 +13,7 @@ from pipeline.errors import ModelError
 from pipeline.paths import Paths, staged_folder, write_json
 from pipeline.tracking.delivery import MEMBER, RUN_KEY, STAGE
 from pipeline.tracking.models import version_of
+from pipeline.tracking.names import STATEMENT_FILE
 from pipeline.tracking.store import RefusedError, Store, UnreachableError, client, locate, probe, session
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _FOLDER = "train"
 _FILES = ("weights.safetensors", "model.json")
 
 #: What an export's run keeps of it.
-_STATEMENT = "export/lineage.json"
+_STATEMENT = f"export/{STATEMENT_FILE}"
 
 
 def fetch(uri: str, folder: Path, paths: Paths) -> None:
@@ -57,7 +58,7 @@ def fetch(uri: str, folder: Path, paths: Paths) -> None:
             key = run.data.tags.get(RUN_KEY, "")
             write_json(staged / "run.json", {"key": key})
             if exports := _exports(found, key):
-                shutil.move(_download(found, exports[0], _STATEMENT, Path(scratch)), staged / "lineage.json")
+                shutil.move(_download(found, exports[0], _STATEMENT, Path(scratch)), staged / STATEMENT_FILE)
     except UnreachableError as error:
         raise ModelError(f"train.warm_start.uri {uri} must be fetched from MLflow at {store.shown}, which did not "
                          f"answer ({error}); start it, or give the path of a checkpoint") from error

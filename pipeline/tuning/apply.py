@@ -6,7 +6,7 @@ they are, byte for byte.
 
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,11 +26,16 @@ def fixed_keys(params: Params, tune: TuneFile) -> dict[str, Any]:
     A study keeps what it began with, so that its winner is not written beside settings it was not found with.
     """
     whole = leaves({"train": params.dump("train")["train"]})
-    # Of a mapping with the user's own names, the space may set one.
-    fixed = {key: value for key, value in whole.items() if not any(f"{leaf}.".startswith(f"{key}.")
-                                                                   for leaf in tune.leaves)}
+    fixed = {key: _without(key, value, tune.leaves.keys()) for key, value in whole.items() if key not in tune.leaves}
     plain: dict[str, Any] = json.loads(json.dumps(fixed))
     return plain
+
+
+def _without(key: str, value: Any, searched: Collection[str]) -> Any:
+    """A value without what is searched of it: of a mapping with the user's own names the space may set one."""
+    if not isinstance(value, Mapping):
+        return value
+    return {name: item for name, item in value.items() if f"{key}.{name}" not in searched}
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,7 @@ class Applied:
                                   "makes the model"])
 
 
-def apply(paths: Paths, tune: TuneFile, changes: Mapping[str, Any], began: Mapping[str, Any], *,
-          force: bool = False) -> Applied:
+def apply(paths: Paths, tune: TuneFile, changes: Mapping[str, Any], began: Mapping[str, Any]) -> Applied:
     """Write the changed keys of a trial into params.yaml.
 
     Args:
@@ -57,20 +61,19 @@ def apply(paths: Paths, tune: TuneFile, changes: Mapping[str, Any], began: Mappi
         tune: the search.
         changes: dotted keys and values of the trial.
         began: `fixed_keys` when the study began.
-        force: write although other keys of section train have changed since.
 
     Raises:
-        ParamsError: other keys of section train have changed since the study began and `force` is not given; or
-            params.yaml with the changes breaks the schema.
+        ParamsError: other keys of section train have changed since the study began, or params.yaml with the changes
+            breaks the schema.
         IntegrityError: the written file would not say what was meant.
     """
     params = load(paths.params_file)
     now = fixed_keys(params, tune)
     moved = [f"{key}: {began.get(key)} -> {now.get(key)}" for key in sorted(began.keys() | now.keys())
              if began.get(key) != now.get(key)]
-    if moved and not force:
+    if moved:
         raise ParamsError(f"params.yaml must have the section train that the study {tune.name} began with, as its best "
-                          f"settings were found beside that: {'; '.join(moved)}; take that back, or say --force")
+                          f"settings were found beside that: {'; '.join(moved)}; take that back")
     text = paths.params_file.read_text(encoding="utf-8")
     meant = with_changes(params.raw, changes)
     new = overlay(text, _as_recipe(meant, changes))[0]

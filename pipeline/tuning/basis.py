@@ -17,7 +17,8 @@ from pipeline.tuning.space import TuneFile
 SEARCH = frozenset({"name", "trials", "threads", "sampler", "seed", "pruner", "startup_trials", "warmup_epochs"})
 
 #: Files of this package that decide which values are tried and what is made of scores, but no score.
-_NO_SCORE = frozenset({"__init__", "apply", "basis", "history", "retry", "storage", "study", "worker", "workers"})
+_NO_SCORE = frozenset({"__init__", "apply", "basis", "history", "retry", "stamp", "storage", "study", "worker",
+                       "workers"})
 
 #: What a trial's objective imports beside the code of stage train and this package.
 _ELSEWHERE = ("pipeline/params/changes.py",)

@@ -95,8 +95,12 @@ class Dimension(Section):
             return trial.suggest_int(key, low, high, log=self.log, step=int(self.step) or 1)
         return trial.suggest_float(key, low, high, log=self.log, step=self.step or None)
 
-    def value(self, known: Known) -> Value:
-        """What params.yaml is given for what the sampler knows; numbers have four significant digits.
+    def value(self, known: Known, exact: bool = False) -> Value:
+        """What params.yaml is given for what the sampler knows; drawn numbers have four significant digits.
+
+        Args:
+            known: of one of the choices, or within the range.
+            exact: the number is not drawn, but params.yaml's own.
 
         Raises:
             ParamsError: it is none of the choices.
@@ -108,6 +112,8 @@ class Dimension(Section):
             raise ParamsError(f"a value must be one of the choices {list(self.choices)}: got {known!r}")
         if self.whole:
             return int(known)  # type: ignore[arg-type]  # ranges are of numbers
+        if exact:
+            return float(known)  # type: ignore[arg-type]  # ranges are of numbers
         low, high = self.bounds
         return min(max(float(f"{known:.{_STEPPED_DIGITS if self.step else _DIGITS}g}"), low), high)
 

@@ -137,9 +137,10 @@ def _row(trial: "FrozenTrial", fate: Fate, tune: TuneFile) -> Row:
     known = trial.params if trial.params.keys() == tune.space.keys() else None
     score = trial.value if fate in (Fate.DONE, Fate.PRUNED) else None
     attributes = trial.user_attrs
+    default = attributes.get(DEFAULT, False)
     return Row(trial.number, fate.value, score if score is not None and math.isfinite(score) else None,
-               {} if known is None else values(known, tune.space), attributes.get(FOLD_SCORES, {}),
-               attributes.get(EPOCHS), attributes.get(THREADS, ""), attributes.get(DEFAULT, False),
+               {} if known is None else values(known, tune.space, default), attributes.get(FOLD_SCORES, {}),
+               attributes.get(EPOCHS), attributes.get(THREADS, ""), default,
                attributes.get(retry.RETRY_OF), retry.reason(trial) if fate is Fate.FAILED else "")
 
 

@@ -6,6 +6,7 @@ train ground keeps the declared distance from it. So later val scores, and those
 search.
 """
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,13 +15,12 @@ from filelock import FileLock
 from pipeline.digests import CODE_ROOT, canonical_sha256, file_sha256, folder_sha256, stage_code
 from pipeline.errors import SplitError
 from pipeline.features.channels import ChannelRecipe
-from pipeline.geo.raster_io import describe
 from pipeline.inference.validation import ValScorer
 from pipeline.params.task import Task
 from pipeline.patches.ground import class_counts, open_ground
-from pipeline.paths import Paths, staged_folder
+from pipeline.paths import Paths
 from pipeline.scenes.store import SceneStore
-from pipeline.splits.buffer import write_ground
+from pipeline.splits.buffer import write_grounds
 from pipeline.splits.split import Part, Split
 from pipeline.tuning.space import TuneFile
 from pipeline.types import BoolArray, UInt8Array
@@ -83,11 +83,8 @@ def inner_split(split: Split, fold: int, paths: Paths) -> InnerSplit:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_suffix(".lock")):
         if not folder.exists():
-            names = sorted(path.parent.name for path in split.folder.glob("*/fold.tif"))
-            grids = tuple((name, describe(split.folder / name / "fold.tif").grid) for name in names)
-            with staged_folder(folder) as staged:
-                for name in names:
-                    write_ground(inner, name, grids, staged)
+            write_grounds(inner, folder)
+        os.utime(folder)  # in use: `kumulus tune` takes away what has not been for a day
     return inner
 
 

@@ -5,8 +5,9 @@ for what it leaves out: there is nothing to resume, calibrate or write. Its scor
 machine, and from nothing that other trials did.
 
 Steps count epochs on over the inner folds: epoch e of the i-th fold (from 0) is step i * epochs + e, whether or not
-training ended early on the folds before. The score of a step is of the counts of all folds finished by then, with the
-weights that their trainings chose, and of the running one in its present state.
+training ended early on the folds before; `epochs` are those of the longest trial where the space has train.epochs, so
+that a step means the same fold in every trial. The score of a step is of the counts of all folds finished by then, with
+the weights that their trainings chose, and of the running one in its present state.
 """
 
 from collections.abc import Callable, Mapping
@@ -120,7 +121,7 @@ class _Objective:
         scores: dict[int, float] = {}
         total, epochs, last = Confusion.empty(len(self.members[0].split.classes)), 0, 0.0
         for inner in self.members:
-            first = inner.member.number * params.section(TrainParams).epochs
+            first = inner.member.number * self.tune.most_epochs(params.section(TrainParams).epochs)
 
             def told(epoch: int, counts: Confusion, first: int = first, before: Confusion = total) -> bool:
                 nonlocal last

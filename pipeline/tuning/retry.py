@@ -13,6 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from pipeline.tuning.storage import Place, is_held
+from pipeline.tuning.study import DEFAULT
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -21,13 +22,13 @@ if TYPE_CHECKING:
 #: How often the values of a trial are tried again after their worker was killed.
 MOST_RETRIES = 3
 
-#: Attributes of a trial: its worker; why it failed; that it was interrupted by the user; the trial whose place it
-#: takes; how often its values have lost their worker.
+#: Attributes of a trial: its worker; why it failed; that its worker was told to end, and was not killed; the trial
+#: whose place it takes; how often its values had lost their worker before.
 OWNER, ERROR, INTERRUPTED, RETRY_OF, KILLS = "owner", "error", "interrupted", "retry_of", "kills"
 
 
 class Fate(Enum):
-    """What has become of a trial. Of a lost one another has taken the place."""
+    """What has become of a trial. A lost one's values, where it had any, are queued again by the next `reclaim`."""
 
     DONE = "done"
     PRUNED = "pruned"
@@ -78,6 +79,13 @@ def to_begin(trials: Sequence["FrozenTrial"], total: int) -> int:
     return max(total - begun, again)
 
 
+def unreplaced(trials: Sequence["FrozenTrial"]) -> list["FrozenTrial"]:
+    """Lost trials whose values have not been queued again, and are to be."""
+    found, replaced = fates(trials), {trial.user_attrs.get(RETRY_OF) for trial in trials}
+    return [trial for trial in trials
+            if found[trial.number] is Fate.LOST and trial.number not in replaced and has_values(trial)]
+
+
 def lost(trial: "FrozenTrial", place: Place, dead: Collection[str]) -> bool:
     """Whether a running trial's worker is known to be gone. Call it with the claim held.
 
@@ -115,11 +123,8 @@ def reclaim(study: "Study", place: Place, dead: Collection[str] = ()) -> None:
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if lost(trial, place, dead):
             study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
-    trials = study.get_trials(deepcopy=False)
-    found, replaced = fates(trials), {trial.user_attrs.get(RETRY_OF) for trial in trials}
-    for trial in trials:
-        if found[trial.number] is Fate.LOST and trial.number not in replaced and has_values(trial):
-            _queue_again(study, trial)
+    for trial in unreplaced(study.get_trials(deepcopy=False)):
+        _queue_again(study, trial)
 
 
 def _queue_again(study: "Study", trial: "FrozenTrial") -> None:
@@ -128,7 +133,7 @@ def _queue_again(study: "Study", trial: "FrozenTrial") -> None:
     from optuna.trial import TrialState
 
     fixed = {k: v for k, v in trial.system_attrs.items() if k == "fixed_params"}  # what it had yet to be given
-    kept = {k: v for k, v in trial.user_attrs.items() if k not in (OWNER, INTERRUPTED)}
+    kept = {k: v for k, v in trial.user_attrs.items() if k == DEFAULT}  # all else is about the lost attempt
     study.add_trial(optuna.create_trial(
         state=TrialState.WAITING, params=trial.params, distributions=trial.distributions, system_attrs=fixed,
         user_attrs={**kept, RETRY_OF: trial.number, KILLS: kills(trial)}))

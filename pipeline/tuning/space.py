@@ -94,6 +94,16 @@ class TuneFile(Section):
         return {leaf: key for key, dimension in self.space.items() for value in dimension.trying
                 for leaf in leaves({key: value})}
 
+    def most_epochs(self, configured: int) -> int:
+        """Epochs of the longest trial there can be, of one inner fold; `configured` where this file says none."""
+        if searched := self.space.get("train.epochs"):
+            return int(max(searched.trying))
+        return self.epochs or configured
+
+    def steps(self, configured: int) -> int:
+        """Steps of the longest trial, over its inner folds."""
+        return max(1, len(self.folds)) * self.most_epochs(configured)
+
     @model_validator(mode="after")
     def _consistent(self) -> "TuneFile":
         if not _METRIC.match(self.metric):
@@ -109,9 +119,26 @@ class TuneFile(Section):
         for key in self.leaves:
             if key in RESERVED:
                 raise ValueError(f"space must not have {key}: {RESERVED[key]}")
+        for key, dimension in self.space.items():
+            _require_same_leaves(key, dimension)
         if self.epochs and "train.epochs" in self.space:
             raise ValueError(f"epochs must be left out where space has train.epochs: got {self.epochs}")
         return self
+
+
+def _require_same_leaves(key: str, dimension: Dimension) -> None:
+    """See that choices that are sections set the same keys: what one leaves out would come from params.yaml.
+
+    Raises:
+        ValueError: one sets a key that another leaves out.
+    """
+    found = [(choice, leaves({key: choice}).keys()) for choice in dimension.choices]
+    every = {leaf for _, own in found for leaf in own}
+    for choice, own in found:
+        if lacking := sorted(every - own):
+            raise ValueError(f"space.{key}: all choices must set the same keys, as what one leaves out would come from "
+                             f"params.yaml, which is no part of the study then: {choice} lacks {lacking[0]}; write it "
+                             "into every choice")
 
 
 def read_space(path: Path) -> TuneFile:
@@ -134,13 +161,16 @@ def read_space(path: Path) -> TuneFile:
         raise ParamsError(f"{path}: {_first(error)}") from error
 
 
-def suggest(trial: "BaseTrial", space: Space) -> dict[str, Value]:
-    """The changed keys of a trial, with the values that params.yaml is given for what the sampler draws."""
-    return {key: dimension.value(dimension.suggest(trial, key)) for key, dimension in space.items()}
+def suggest(trial: "BaseTrial", space: Space, exact: bool = False) -> dict[str, Value]:
+    """The changed keys of a trial, with the values that params.yaml is given for what the sampler draws.
+
+    `exact`: the values are not drawn, but those that params.yaml has; they stay as they are.
+    """
+    return {key: dimension.value(dimension.suggest(trial, key), exact) for key, dimension in space.items()}
 
 
-def values(known: Mapping[str, Known], space: Space) -> dict[str, Value]:
-    """The changed keys of a finished trial: `trial.params` as params.yaml is given them.
+def values(known: Mapping[str, Known], space: Space, exact: bool = False) -> dict[str, Value]:
+    """The changed keys of a finished trial: `trial.params` as params.yaml is given them; `exact` as in `suggest`.
 
     Raises:
         ParamsError: a key is not the space's, or a value none of its choices.
@@ -148,7 +178,7 @@ def values(known: Mapping[str, Known], space: Space) -> dict[str, Value]:
     if strangers := sorted(known.keys() ^ space.keys()):
         raise ParamsError(f"a trial must have the keys of the space {sorted(space)}: {strangers[0]} is only in one of "
                           "them; the tune file has changed since the trial was made")
-    return {key: dimension.value(known[key]) for key, dimension in space.items()}
+    return {key: dimension.value(known[key], exact) for key, dimension in space.items()}
 
 
 def _first(error: ValidationError) -> str:

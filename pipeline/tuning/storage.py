@@ -9,22 +9,36 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import shutil
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from filelock import FileLock
 
 from pipeline.errors import IntegrityError, KumulusError, ParamsError
 
 if TYPE_CHECKING:
-    from optuna.storages import BaseStorage
+    from optuna.storages import BaseStorage, RDBStorage
+    from optuna.study import Study
+    from optuna.trial import Trial
     from sqlalchemy import URL
 
 #: How often a worker says in the database that it lives, and after how long a silence its trial is given up, seconds.
 HEARTBEAT_S, GRACE_S = 15, 120
 
+#: Seconds between two attempts at a database that does not answer.
+_PAUSE_S = 1.0
+
+#: Age of what a search has left behind, in seconds, from which on it is taken away.
+_STALE_S = 24 * 3600
+
 _JOURNAL = ".journal"
+
+T = TypeVar("T")
 
 
 class StorageError(KumulusError):
@@ -99,7 +113,7 @@ class Place:
             StorageError: the database does not answer, or was made by another version of optuna.
         """
         import optuna
-        from optuna.storages import JournalStorage, RDBStorage
+        from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
         from sqlalchemy.pool import NullPool
 
@@ -113,7 +127,7 @@ class Place:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # heartbeats are, since 2021
             try:
                 # No pool: a connection that waits for hours between two trials is one that firewalls cut.
-                return RDBStorage(url.replace("{", "%7B"), engine_kwargs={"poolclass": NullPool},
+                return _rdb(self)(url.replace("{", "%7B"), engine_kwargs={"poolclass": NullPool},
                                   heartbeat_interval=self.heartbeat_s, grace_period=self.grace_s)
             except RuntimeError as error:
                 raise StorageError(f"the study's database at {self.shown} must be of this version of optuna: "
@@ -160,6 +174,40 @@ class Place:
             raise StorageError(f"the study's database at {self.shown} must answer: {self.redacted(str(error))}; start "
                                "it, or see that this machine may connect to it") from None
 
+    def patiently(self, do: Callable[[], T], say: Callable[[str], None] | None = None) -> T:
+        """Do something with the storage; where the database does not answer, again and again for `grace_s` seconds.
+
+        Args:
+            do: what may be done twice.
+            say: told once what is being waited for.
+
+        Raises:
+            StorageError: the database still does not answer.
+        """
+        end = time.monotonic() + self.grace_s
+        while True:
+            try:
+                with self.answering():
+                    return do()
+            except StorageError as error:
+                if (left := end - time.monotonic()) <= 0:
+                    raise
+                if say:
+                    say(f"{error}; trying again for {self.grace_s} s")
+                    say = None
+            time.sleep(min(_PAUSE_S, left))
+
+    def beat(self, study: "Study", trial: "Trial") -> None:
+        """Say in a database that the trial's worker lives; a journal's workers hold locks instead.
+
+        Raises:
+            StorageError: the database does not answer.
+        """
+        if self.url:
+            storage: Any = study._storage
+            with self.answering():
+                storage.record_heartbeat(trial._trial_id)
+
     def redacted(self, text: str) -> str:
         """The first line of a message, without the password."""
         line = next((line.strip() for line in text.splitlines() if line.strip()), "no reason given")[:300]
@@ -202,6 +250,37 @@ def is_held(file: Path) -> bool:
     return False
 
 
+def sweep(folder: Path) -> None:
+    """Take away what searches of earlier days have left: locks and logs of dead workers, ground of inner folds.
+
+    Of ground nothing is taken while a worker may live. Young locks are not tried: that could keep one from starting.
+
+    Args:
+        folder: of the studies, .kumulus/tune.
+    """
+    oldest = time.time() - _STALE_S
+    lives = False
+    for file in sorted((folder / "workers").glob("*.*")):
+        lock = file.with_suffix(".lock")
+        if _modified(lock) > oldest or is_held(lock):
+            lives = True
+        elif _modified(file) < oldest:
+            file.unlink(missing_ok=True)
+    for ground in () if lives else sorted(path for path in (folder / "inner").glob("*") if path.is_dir()):
+        with FileLock(lock := ground.with_suffix(".lock")):
+            if 0 < _modified(ground) < oldest:
+                shutil.rmtree(ground)
+                lock.unlink(missing_ok=True)
+
+
+def _modified(path: Path) -> float:
+    """When a file or folder was written last, seconds; 0 where there is none."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
 def _database(url: str) -> "URL":
     """The URL with the driver that is installed.
 
@@ -220,6 +299,18 @@ def _database(url: str) -> "URL":
     if scheme not in ("postgresql", "postgres"):
         raise ParamsError(f"{rule}: got a URL of {scheme!r}; see docs/experiments.md")
     return parsed.set(drivername="postgresql+psycopg")
+
+
+def _rdb(place: Place) -> "type[RDBStorage]":
+    """Optuna's storage in a database, whose heartbeat does not end with the first time the database is away."""
+    from optuna.storages import RDBStorage
+
+    class Patient(RDBStorage):
+        def record_heartbeat(self, trial_id: int) -> None:
+            beat = super().record_heartbeat
+            place.patiently(lambda: beat(trial_id))
+
+    return Patient
 
 
 def _flock() -> Any:

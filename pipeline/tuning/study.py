@@ -7,6 +7,7 @@ winner into params.yaml keeps the study), scenes and split, the code and the loc
 
 import re
 import uuid
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.digests import canonical_sha256
 from pipeline.errors import ParamsError
 from pipeline.params.load import Params
+from pipeline.params.train import TrainParams
 from pipeline.paths import Paths
 from pipeline.seeding import generator
 from pipeline.tuning.basis import basis
@@ -79,10 +81,11 @@ def begin(place: Place, about: Subject, params: Params, tune: TuneFile) -> "Stud
     """
     import optuna
 
+    check_pruner(params, tune)
     storage = place.open(about.name)
     with place.answering(), place.claim(about.name):
         study = optuna.create_study(study_name=about.name, storage=storage, direction=tune.direction,
-                                    load_if_exists=True, pruner=pruner(tune))
+                                    load_if_exists=True)
         if KEY not in study.user_attrs:
             if (known := present(params, tune)) and not study.get_trials(deepcopy=False):
                 study.enqueue_trial(dict(known), user_attrs={DEFAULT: True})
@@ -91,8 +94,14 @@ def begin(place: Place, about: Subject, params: Params, tune: TuneFile) -> "Stud
     return study
 
 
-def load(place: Place, name: str, tune: TuneFile) -> "Study":
+def load(place: Place, name: str, tune: TuneFile, ends: "BasePruner | None" = None) -> "Study":
     """Open a study that has been begun.
+
+    Args:
+        place: where it is kept.
+        name: its name.
+        tune: its tune file.
+        ends: the pruner; of no use where no trial is made.
 
     Raises:
         ParamsError: there is none.
@@ -107,7 +116,7 @@ def load(place: Place, name: str, tune: TuneFile) -> "Study":
         raise ParamsError(f"study {name} must have been begun: there is none of that name in {place.shown}{also}; run "
                           "`kumulus tune` first")
     with place.answering():
-        return optuna.load_study(study_name=name, storage=place.open(name), pruner=pruner(tune))
+        return optuna.load_study(study_name=name, storage=place.open(name), pruner=ends)
 
 
 def sampler(tune: TuneFile, number: int, queued: str = "") -> "BaseSampler":
@@ -128,8 +137,12 @@ def sampler(tune: TuneFile, number: int, queued: str = "") -> "BaseSampler":
             return RandomSampler(seed=seed)
 
 
-def pruner(tune: TuneFile) -> "BasePruner":
-    """What ends trials early: the median rule (Golovin et al. 2017), or hyperband (Li et al. 2018)."""
+def pruner(params: Params, tune: TuneFile) -> "BasePruner":
+    """What ends trials early: the median rule (Golovin et al. 2017), or hyperband (Li et al. 2018).
+
+    Hyperband is told the steps of the longest trial: left to find them in the first finished one, a study of one worker
+    and another of two would have other brackets.
+    """
     from optuna.pruners import HyperbandPruner, MedianPruner, NopPruner
 
     match tune.pruner:
@@ -138,5 +151,14 @@ def pruner(tune: TuneFile) -> "BasePruner":
         case "median":
             return MedianPruner(n_startup_trials=tune.startup_trials, n_warmup_steps=tune.warmup_epochs)
         case "hyperband":
-            return HyperbandPruner(min_resource=max(_HYPERBAND_LEAST, tune.warmup_epochs),
-                                   reduction_factor=_HYPERBAND_FACTOR)
+            steps = tune.steps(params.section(TrainParams).epochs)
+            return HyperbandPruner(min_resource=min(steps, max(_HYPERBAND_LEAST, tune.warmup_epochs)),
+                                   max_resource=steps, reduction_factor=_HYPERBAND_FACTOR)
+
+
+def check_pruner(params: Params, tune: TuneFile) -> None:
+    """Warn of a pruner that can end no trial: its first question would come with a trial's last step, or later."""
+    steps = tune.steps(params.section(TrainParams).epochs)
+    if tune.pruner != "none" and tune.warmup_epochs >= steps:
+        warnings.warn(f"{tune.name}: pruner {tune.pruner} has no effect, as warmup_epochs is {tune.warmup_epochs} and "
+                      f"a trial has {steps} step{'s' * (steps > 1)} at most", stacklevel=2)

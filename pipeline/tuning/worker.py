@@ -23,15 +23,16 @@ from typing import TYPE_CHECKING, Any
 from pipeline.digests import CODE_ROOT, file_sha256
 from pipeline.errors import KumulusError, ModelError
 from pipeline.params.load import Params
+from pipeline.params.train import TrainParams
 from pipeline.paths import Paths
-from pipeline.tuning import retry
+from pipeline.tuning import retry, stamp
 from pipeline.tuning.space import TuneFile, suggest
-from pipeline.tuning.storage import Place, held
-from pipeline.tuning.study import DEFAULT, KEY, load, sampler
+from pipeline.tuning.storage import Place, StorageError, held
+from pipeline.tuning.study import DEFAULT, KEY, load, pruner, sampler
 from pipeline.types import SilentLog
 
 if TYPE_CHECKING:
-    from optuna.trial import Trial
+    from optuna.trial import FrozenTrial, Trial
 
     from pipeline.tuning.objective import Objective, TrialResult
 
@@ -46,7 +47,7 @@ FOLD_SCORES, EPOCHS, THREADS, SETTING = "fold_scores", "epochs", "threads", "set
 
 
 class Stopped(KeyboardInterrupt):
-    """Whoever started the worker wants it to end, or is gone."""
+    """The worker is to end: with a message, as no trial can be made any more; without, whoever started it wants it."""
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,9 @@ class Job:
     url: str = field(default="", repr=False)
     heartbeat_s: int = 0
     grace_s: int = 0
-    #: {file: sha256} of the code that decides a score, when the study was opened.
+    #: {file: sha256} of the code that decides a score, and {scenes, splits: digest}, both when the study was opened.
     code: Mapping[str, str] = field(default_factory=dict)
+    data: Mapping[str, str] = field(default_factory=dict)
     factory: str = FACTORY
 
     def dump(self) -> str:
@@ -98,16 +100,36 @@ class Worker:
         """
         self.job, self.place = job, job.place
         self.paths, self.tune = Paths(Path(job.root)), TuneFile.model_validate(job.tune)
-        self.study = load(self.place, job.study, self.tune)
+        params = Params(dict(job.params))
+        configured = params.section(TrainParams).epochs
+        self.study = self.place.patiently(lambda: load(self.place, job.study, self.tune, pruner(params, self.tune)))
+        self._stamp = stamp.stamp(self.paths)  # first: what is written while digests are made counts as well
+        stamp.require(self.paths, job.data)
         if edited := [name for name, digest in job.code.items() if file_sha256(CODE_ROOT / name) != digest]:
             raise ModelError(f"code must stay as it is while a study runs: {edited[0]} has changed since; run `kumulus "
                              "tune` again, which begins a new study")
         module, _, name = job.factory.partition(":")
         told = _Told()
         make: Callable[..., Objective] = getattr(importlib.import_module(module), name)
-        self.objective = make(Params(dict(job.params)), self.paths, self.tune, told)
+        self.objective = make(params, self.paths, self.tune, told)
+        self._folds, self._epochs = len(told.setting.get("inner_folds", (0,))), self.tune.epochs or configured
+        self._stride = self.tune.most_epochs(configured)
         if told.setting and SETTING not in self.study.user_attrs:
             self.study.set_user_attr(SETTING, told.setting)
+
+    def last_step(self, changes: Mapping[str, Any]) -> int:
+        """The last step of a trial that is trained to its end."""
+        return (self._folds - 1) * self._stride + int(changes.get("train.epochs", self._epochs))
+
+    def require_unmoved(self) -> None:
+        """See that the data is still what the study stands on.
+
+        Raises:
+            Stopped: a file was written, came or went.
+        """
+        if name := stamp.moved(self._stamp, stamp.stamp(self.paths)):
+            raise Stopped(f"data must stay as it is while a study runs: {name} has been written since this worker "
+                          "began, so no score counts; put it back (`dvc checkout`) and run `kumulus tune` again")
 
     def run(self) -> None:
         """Take trials until there are enough."""
@@ -120,11 +142,8 @@ class Worker:
         from optuna.exceptions import UpdateFinishedTrialError
         from optuna.trial import TrialState
 
-        with ExitStack() as claim:
-            with self.place.answering():
-                claim.enter_context(self.place.claim(self.job.study))
-                retry.reclaim(self.study, self.place)
-                trials = self.study.get_trials(deepcopy=False)
+        trials, claim = self.place.patiently(self._claimed)
+        with claim:
             if not retry.to_begin(trials, self.job.total):
                 return False
             # What takes the place of another is not counted: a study that lost workers goes on with the same draws.
@@ -141,6 +160,13 @@ class Worker:
                     raise
                 print(f"trial {number} was given to another worker, as this one had fallen silent", flush=True)
         return True
+
+    def _claimed(self) -> tuple[list["FrozenTrial"], ExitStack]:
+        """The study's trials, those of dead workers taken up, and the claim that is held."""
+        with ExitStack() as claim:
+            claim.enter_context(self.place.claim(self.job.study))
+            retry.reclaim(self.study, self.place)
+            return self.study.get_trials(deepcopy=False), claim.pop_all()
 
 
 class _Attempt:
@@ -167,8 +193,12 @@ class _Attempt:
         from pipeline.tracking.runs import trial_run
 
         worker = self.worker
+        # A trial without a heartbeat is never given up, and optuna's first comes whenever its thread gets to it.
+        worker.place.beat(worker.study, trial)
         trial.set_user_attr(retry.OWNER, retry.owner(worker.job.worker, os.getpid()))
-        changes = suggest(trial, worker.tune.space)
+        default = trial.user_attrs.get(DEFAULT, False)
+        changes = suggest(trial, worker.tune.space, default)
+        last = worker.last_step(changes)
         threads = os.environ.get("OMP_NUM_THREADS", "")
         trial.set_user_attr(THREADS, threads)
         self.claim.close()
@@ -177,24 +207,31 @@ class _Attempt:
             tags["kumulus.retry_of"] = str(before)
         with trial_run(worker.paths, worker.study.user_attrs[KEY], trial.number, tags) as log:
             log.params(changes)
-            stop, ends = False, not trial.user_attrs.get(DEFAULT, False)  # what all are compared with is not cut short
+            stop, patiently = False, worker.place.patiently
 
             def report(step: int, score: float) -> bool:
                 nonlocal stop
-                trial.report(score, step)
+                worker.require_unmoved()
+                patiently(lambda: trial.report(score, step))
+                worker.place.beat(worker.study, trial)
                 log.metrics({"score": score}, step)
-                stop = stop or (ends and bool(trial.should_prune()))
+                # What all are compared with is not cut short; at the last step there is nothing left to cut.
+                stop = stop or (not default and step < last and patiently(trial.should_prune))
                 return stop
 
-            result = worker.objective(changes, report)
+            try:
+                result = worker.objective(changes, report)
+            finally:
+                worker.require_unmoved()
             if not math.isfinite(result.score):
                 raise ModelError(f"a trial's score must be a finite number: got {result.score}; look at the loss")
             pruned = result.pruned or stop
             log.metrics({f"score_of_fold_{fold}": score for fold, score in result.fold_scores.items()})
             log.metrics({"final_score": result.score} if not pruned else {"score_when_pruned": result.score})
             log.tags({"kumulus.trial_state": "pruned" if pruned else "done"})
-        trial.set_user_attr(FOLD_SCORES, {str(fold): score for fold, score in result.fold_scores.items()})
-        trial.set_user_attr(EPOCHS, result.epochs)
+        scores = {str(fold): score for fold, score in result.fold_scores.items()}
+        patiently(lambda: trial.set_user_attr(FOLD_SCORES, scores))
+        patiently(lambda: trial.set_user_attr(EPOCHS, result.epochs))
         return result, pruned
 
 
@@ -214,7 +251,8 @@ class _Reasoned:
 
         if isinstance(error, Stopped):
             self._trial.set_user_attr(retry.INTERRUPTED, True)
-        elif isinstance(error, Exception) and not isinstance(error, SQLAlchemyError | StorageInternalError):
+        elif isinstance(error, Exception) and not isinstance(error, SQLAlchemyError | StorageInternalError
+                                                             | StorageError):
             if not isinstance(error, KumulusError):
                 traceback.print_exception(error)  # a defect: the worker's log keeps where
             self._trial.set_user_attr(retry.ERROR, _reason(error))
@@ -247,8 +285,14 @@ def main() -> None:
     _watch()
     try:
         Worker(job).run()
-    except Stopped:
-        return
+    except Stopped as stop:
+        if not stop.args:
+            return
+        print(f"tune: {stop}", file=sys.stderr)
+        raise SystemExit(CANNOT) from stop
+    except StorageError as error:  # another may find the database back
+        print(f"tune: {error}", file=sys.stderr)
+        raise SystemExit(1) from error
     except KumulusError as error:
         print(f"tune: {job.place.redacted(str(error))}", file=sys.stderr)
         raise SystemExit(CANNOT) from error

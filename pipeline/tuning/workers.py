@@ -4,6 +4,7 @@ Workers are processes of their own, each with its share of the processor's threa
 one's trial is taken up by `retry.reclaim`; so are those of workers that Ctrl-C has ended.
 """
 
+import contextlib
 import importlib
 import os
 import subprocess
@@ -20,6 +21,7 @@ from pipeline.digests import CODE_ROOT
 from pipeline.errors import ModelError
 from pipeline.tuning import retry
 from pipeline.tuning.retry import Fate
+from pipeline.tuning.storage import StorageError, sweep
 from pipeline.tuning.worker import CANNOT, Job
 
 if TYPE_CHECKING:
@@ -103,7 +105,8 @@ class Crew:
         self._gpus = _gpus()
 
     def __enter__(self) -> "Crew":
-        """Take up what workers of an earlier time have left."""
+        """Take up, and take away, what workers of an earlier time have left."""
+        sweep(self.place.folder)
         self._reclaim()
         return self
 
@@ -111,8 +114,7 @@ class Crew:
                  trace: TracebackType | None) -> None:
         """End every worker in order, or else at once."""
         for _, process in self._living.values():
-            assert process.stdin is not None
-            process.stdin.close()
+            _let_go(process)
         end = time.monotonic() + _GRACE_S
         for worker, (_, process) in self._living.items():
             try:
@@ -125,7 +127,9 @@ class Crew:
                 self._log(worker).unlink(missing_ok=True)
         if self._living:
             self._living = {}
-            self._reclaim()
+            # Where something else went wrong, that is to be said; the next start takes the trials up.
+            with contextlib.suppress(*(() if error is None else (StorageError,))):
+                self._reclaim(patient=error is None)
 
     def work(self, told: Callable[[Progress], None]) -> None:
         """Keep workers at it until the study has its trials.
@@ -142,8 +146,7 @@ class Crew:
         waits = False
         while True:
             self._reap()
-            with self.place.answering():
-                trials = self.study.get_trials(deepcopy=False)
+            trials = self.place.patiently(lambda: self.study.get_trials(deepcopy=False), self.say)
             found = retry.fates(trials)
             over = {number for number, fate in found.items() if fate in retry.OVER}
             at_start = over if at_start is None else at_start
@@ -157,16 +160,16 @@ class Crew:
             wanted = retry.to_begin(trials, self.job.total)
             if not wanted and not now.running:
                 return
-            if any(fate is Fate.LOST for fate in found.values()) or self._strangers(trials, found):
+            if retry.unreplaced(trials) or self._strangers(trials, found):
                 self._reclaim()
             if not wanted and not self._living and not waits:
                 waits = True
                 self.say(f"waiting for {now.running} trial{'s' * (now.running > 1)} of other machines")
-            self._start(wanted + now.running)
+            self._start(wanted + sum(found[trial.number] is Fate.RUNNING and self._own(trial) for trial in trials))
             time.sleep(self.poll_s)
 
     def _start(self, wanted: int) -> None:
-        """Fill free slots, as far as there are trials for them."""
+        """Fill free slots, as far as there are trials for them: `wanted`, those that own workers are at included."""
         taken = {slot for slot, _ in self._living.values()}
         for slot in [slot for slot in range(self.count) if slot not in taken][:max(0, wanted - len(taken))]:
             worker = uuid.uuid4().hex[:12]
@@ -199,8 +202,7 @@ class Crew:
                 continue
             del self._living[worker]
             self._dead.add(worker)
-            assert process.stdin is not None
-            process.stdin.close()
+            _let_go(process)
             if status == 0:
                 self._log(worker).unlink(missing_ok=True)
                 continue
@@ -215,9 +217,16 @@ class Crew:
             self.say(f"worker {slot + 1} was {how}; another takes its place")
             self._reclaim()
 
-    def _reclaim(self) -> None:
-        with self.place.answering(), self.place.claim(self.job.study):
-            retry.reclaim(self.study, self.place, self._dead)
+    def _reclaim(self, patient: bool = True) -> None:
+        """Queue the values of lost trials again; `patient`: the database may be away for a while."""
+        def take_up() -> None:
+            with self.place.answering(), self.place.claim(self.job.study):
+                retry.reclaim(self.study, self.place, self._dead)
+
+        if patient:
+            self.place.patiently(take_up, self.say)
+        else:
+            take_up()
         for worker in self._dead:
             self.place.lock_of(worker).unlink(missing_ok=True)
 
@@ -226,8 +235,11 @@ class Crew:
         if time.monotonic() - self._asked < _STRANGERS * self.poll_s:
             return False
         self._asked = time.monotonic()
-        return any(found[trial.number] is Fate.RUNNING
-                   and trial.user_attrs.get(retry.OWNER, {}).get("worker") not in self._living for trial in trials)
+        return any(found[trial.number] is Fate.RUNNING and not self._own(trial) for trial in trials)
+
+    def _own(self, trial: "FrozenTrial") -> bool:
+        """Whether a living worker of this crew has signed the trial."""
+        return trial.user_attrs.get(retry.OWNER, {}).get("worker") in self._living
 
     def _tell_lost(self, trials: Sequence["FrozenTrial"], found: dict[int, Fate], seen: dict[int, Fate]) -> None:
         """Say what has become of lost trials since the last look."""
@@ -252,6 +264,13 @@ class Crew:
 
     def _log(self, worker: str) -> Path:
         return self.place.lock_of(worker).with_suffix(".log")
+
+
+def _let_go(process: "subprocess.Popen[bytes]") -> None:
+    """Close what a worker reads; it may have died before it had read its job, which then is still to be written."""
+    assert process.stdin is not None
+    with contextlib.suppress(BrokenPipeError):
+        process.stdin.close()
 
 
 def _last_line(log: Path) -> str:

@@ -3,9 +3,11 @@
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,11 @@ from ruamel.yaml import YAML
 
 PARTS = ("pipeline", "stages", "inputs/README.md", "dvc.yaml", "requirements.lock", "pyproject.toml", ".dvcignore",
          ".gitignore", ".dvc/config", ".dvc/.gitignore")
+
+
+#: Columns of MLflow's database with absolute places of artifacts.
+PLACES = (("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location"),
+          ("model_versions", "storage_location"))
 
 
 @dataclass(frozen=True)
@@ -89,6 +96,16 @@ def new_repository(root: Path, project: Path, params: dict[str, Any], site: Path
     made.call("git", "init", "--quiet", "--initial-branch", "main")
     made.commit()
     return made
+
+
+def own_copy(repository: Repository, root: Path) -> Repository:
+    """A copy of a repository at `root`, with an MLflow that knows where it lies."""
+    shutil.copytree(repository.root, root, symlinks=True)
+    with closing(sqlite3.connect(root / "mlflow.db")) as database, database:
+        for table, column in PLACES:
+            database.execute(f"update {table} set {column} = replace({column}, ?, ?)",
+                             (str(repository.root), str(root)))
+    return Repository(root, repository.environment)
 
 
 @pytest.fixture(scope="session")

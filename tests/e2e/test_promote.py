@@ -1,11 +1,8 @@
 """`kumulus promote` on a whole build: gates of an experiment, its real statement and bytes, and maps by the alias."""
 
 import os
-import shutil
-import sqlite3
 import subprocess
 import sys
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,25 +10,16 @@ import pytest
 from pipeline.paths import Paths
 from pipeline.tracking.lookup import FoundVersion, looking
 from pipeline.tracking.runs import run_key
-from tests.e2e.conftest import Repository
+from tests.e2e.conftest import Repository, own_copy
 
 KUMULUS = (sys.executable, "-c", "from pipeline.cli import app; app()")
 NAME = "kumulus-settlement"
-#: Columns of MLflow's database with absolute places of artifacts.
-PLACES = (("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location"),
-          ("model_versions", "storage_location"))
 
 
 @pytest.fixture(scope="module")
 def repo(repository: Repository, tmp_path_factory: pytest.TempPathFactory) -> Repository:
     """A copy of the repository with its own MLflow, in which an experiment with targets has run."""
-    root = tmp_path_factory.mktemp("promotion") / "project"
-    shutil.copytree(repository.root, root, symlinks=True)
-    with closing(sqlite3.connect(root / "mlflow.db")) as database, database:
-        for table, column in PLACES:
-            database.execute(f"update {table} set {column} = replace({column}, ?, ?)",
-                             (str(repository.root), str(root)))
-    made = Repository(root, repository.environment)
+    made = own_copy(repository, tmp_path_factory.mktemp("promotion") / "project")
     made.call("dvc", "exp", "run", "--temp", "--name", "gated", "--set-param",
               '+evaluate.targets={informal_settlement.iou: "<= 0.99", mcc: "> -0.999"}')
     return made

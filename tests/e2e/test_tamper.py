@@ -166,6 +166,8 @@ ROWS = (
     Row("lineage.json, a digest", file(LINEAGE, b'"sha256": "0'), "statement", (LINEAGE,)),
     Row("lineage.json, its form", file(LINEAGE, b'"subject": ['), "statement", (LINEAGE,)),
     Row("lineage.json, traced itself", file(LINEAGE, b'"finishedOn": "2'), "statement", (LINEAGE,), LINEAGE),
+    Row("lineage.json, its form, traced itself", file(LINEAGE, b'"subject": ['), "statement", (LINEAGE,), LINEAGE),
+    Row("lineage.json, a key, traced as a folder", file(LINEAGE, b'"_type'), "statement", (LINEAGE,), "models/export"),
     Row("params.yaml", file("params.yaml", b"lr: 0.00"), "params"),
     Row("a code file", file("pipeline/losses/dice.py", b'"""S'), "code:pipeline/losses/dice.py"),
     Row("requirements.lock", file("requirements.lock"), "lock"),

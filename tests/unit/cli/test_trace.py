@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.cli_lineage import repository
+from pipeline.errors import ParamsError
 from pipeline.paths import Paths
 from tests.unit.lineage.small_export import sha256, write_export, write_raster
 
@@ -43,6 +44,7 @@ def test_json_has_the_graph_and_the_checks(folder: Path) -> None:
     assert (found["kind"], found["name"], found["root"]) == ("geotiff", "maps/a_class.tif", "subject")
     assert "verify" not in found
     assert "exit_code" not in found
+    write_export(folder, whole=True)
     found = json.loads(trace(MAP, "--json", "--verify", status=3))
     assert (found["verify"]["verdict"], found["exit_code"]) == ("unverifiable", 3)
     assert {link["verdict"] for link in found["verify"]["links"]} >= {"verified", "absent"}
@@ -63,6 +65,7 @@ def test_a_page_is_written_beside_what_is_printed(folder: Path) -> None:
 
 
 def test_one_changed_byte_is_contradicted(folder: Path) -> None:
+    write_export(folder, whole=True)
     data = bytearray((folder / MAP).read_bytes())
     data[-1] ^= 1
     (folder / MAP).write_bytes(data)
@@ -123,6 +126,9 @@ def test_diff_names_what_differs(folder: Path) -> None:
 
 def test_the_repository_is_the_one_around(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert repository(MAP, None) == Paths()
+    with pytest.raises(ParamsError, match="--repository must be a folder"):
+        repository(MAP, folder / "x")
+    (folder / "x").mkdir()
     assert repository(MAP, folder / "x") == Paths(folder / "x")
     (folder / "dvc.yaml").write_text("stages: {}\n")
     assert repository(MAP, None) == Paths()

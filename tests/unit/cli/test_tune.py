@@ -5,7 +5,6 @@ import json
 import signal
 import socket
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,12 @@ from ruamel.yaml import YAML
 from typer.testing import CliRunner
 
 from pipeline.cli import app
+from pipeline.errors import ModelError
 from pipeline.tracking.journal import journals, read
 from pipeline.tuning import worker
+from pipeline.tuning.storage import StorageError
+from pipeline.tuning.workers import Crew
+from tests.unit.tuning.waiting import until
 
 runner = CliRunner()
 
@@ -143,9 +146,10 @@ def test_after_ctrl_c_the_study_goes_on(folder: Path) -> None:
     (folder / "hang").touch()
 
     def interrupt() -> None:
-        while not (folder / "hangs").exists():
-            time.sleep(0.05)
-        signal.raise_signal(signal.SIGINT)
+        try:
+            until((folder / "hangs").exists, "a trial hangs")
+        finally:
+            signal.raise_signal(signal.SIGINT)
 
     threading.Thread(target=interrupt, daemon=True).start()
     out, err = answer(status=130)
@@ -156,6 +160,35 @@ def test_after_ctrl_c_the_study_goes_on(folder: Path) -> None:
     rows = list(csv.DictReader((report_of(folder) / "trials.csv").read_text().splitlines()))
     assert sorted(row["state"] for row in rows) == ["done", "done", "done", "lost"]
     assert rows[1]["retry_of"] == "0"
+
+
+@pytest.mark.parametrize("error", [ModelError("workers must live"), StorageError("the database must answer")])
+def test_what_was_found_before_an_error_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(Crew, "work", fail)
+    out, err = answer(status=1)
+    assert "no trial has a score yet" in out
+    assert err.endswith(f"kumulus: {error}\n")
+    assert (report_of(folder) / "results.json").exists()
+
+
+def test_where_the_storage_does_not_answer_the_first_error_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise StorageError("the database must answer")
+
+    def fail_first(*_: Any) -> None:
+        raise ModelError("workers must live")
+
+    monkeypatch.setattr(Crew, "work", fail_first)
+    monkeypatch.setattr("pipeline.tuning.history.results", fail)
+    assert answer(status=1)[1].endswith("kumulus: workers must live\n")
+    assert not list(folder.glob("reports/tune/*"))
 
 
 @pytest.mark.parametrize(("words", "message"), [

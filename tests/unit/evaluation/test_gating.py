@@ -41,19 +41,19 @@ def metrics() -> dict[str, Any]:
     ("objects.water.false", 3, 5)])
 def test_every_score_from_its_place(name: str, low: float, high: float) -> None:
     for rule, held in ((f">= {low}", True), (f"> {low}", False), (f"<= {high}", True), (f"< {high}", False)):
-        (gate,) = gates(metrics(), parse_targets({name: rule}))
+        (gate,) = gates(metrics(), parse_targets({name: rule}), 0.95)
         assert gate.held is held, rule
         assert (gate.estimate.low, gate.estimate.high) == (low, high)
 
 
 def test_a_class_the_split_merged_away_holds_nothing() -> None:
-    judged = gates(metrics(), parse_targets({"ice.iou": ">= 0.1", "objects.ice.f1": ">= 0.1"}))
+    judged = gates(metrics(), parse_targets({"ice.iou": ">= 0.1", "objects.ice.f1": ">= 0.1"}), 0.95)
     assert ["undefined" in gate.reason for gate in judged] == [True, True]
 
 
 def test_both_networks_are_judged_apart() -> None:
     found = metrics()
-    found["gates"] = gate_table(found, parse_targets({"mcc": ">= 0.42", "water.iou": ">= 0.5"}))
+    found["gates"] = gate_table(found, parse_targets({"mcc": ">= 0.42", "water.iou": ">= 0.5"}), 0.95)
     assert [found["gates"][m]["mcc"]["held"] for m in ("network", "network_tta")] == [False, True]
     assert found["gates"]["network"]["mcc"] == {
         "rule": ">= 0.42", "held": False, "value": 0.5, "low": 0.4, "high": 0.6,
@@ -62,6 +62,17 @@ def test_both_networks_are_judged_apart() -> None:
     assert gate_lines(found) == [
         "1 of 2 gates hold", "mcc >= 0.42 is missed: 0.500 (0.400 to 0.600), of which the lower limit counts",
         "2 of 2 gates hold with test-time augmentation"]
+
+
+def test_a_score_that_few_draws_know_is_missed_with_its_share() -> None:
+    found = metrics()
+    found["truths"]["reference"]["network"]["iou"]["water"] |= {"low": 0.7, "high": 0.7, "defined": 0.65}
+    found["gates"] = gate_table(found, parse_targets({"water.iou": ">= 0.5"}), 0.95)
+    judged = found["gates"]["network"]["water.iou"]
+    assert (judged["held"], judged["defined"]) == (False, 0.65)
+    assert judged["reason"].startswith("0.700 is undefined in 35 % of the resamples")
+    assert "defined" not in found["gates"]["network_tta"]["water.iou"]
+    assert any("undefined in 35 %" in line for line in gate_lines(found))
 
 
 class Kept(SilentLog):
@@ -77,7 +88,7 @@ class Kept(SilentLog):
 
 def test_the_log_has_tags_and_numbers() -> None:
     found, log = metrics(), Kept()
-    found["gates"] = gate_table(found, parse_targets({"mcc": ">= 0.42"}))
+    found["gates"] = gate_table(found, parse_targets({"mcc": ">= 0.42"}), 0.95)
     log_gates(log, found)
     assert log.said == {"gate.mcc": "missed", "gate.network_tta.mcc": "held", "number gate.mcc": 0.0,
                         "number gate.network_tta.mcc": 1.0}

@@ -80,6 +80,12 @@ def test_experiments_are_found_by_name_on_any_commit(committed: Path) -> None:
     assert repository.experiment_rev(committed, "t-a") == repository.head(committed)
 
 
+@pytest.mark.parametrize("name", ["*", "t-*", "t-?", "t-[a]", "345/t-a", "t-", ""])
+def test_a_name_is_no_pattern(committed: Path, name: str) -> None:
+    git(committed, "update-ref", "refs/exps/12/345/t-a", "HEAD")
+    assert repository.experiment_rev(committed, name) is None
+
+
 def test_an_experiment_with_other_params_is_refused(committed: Path) -> None:
     from pipeline.params.load import load
 

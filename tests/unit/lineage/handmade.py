@@ -85,7 +85,7 @@ class Project:
         write_statement(folder / "lineage.json", export_statement(folder, digest, params, self.paths, self.root))
 
     def lock(self, links: bool = False) -> None:
-        """What DVC does after the stages: dvc.lock, and the cache, whose files are the workspace's own with `links`."""
+        """What DVC does after the stages: dvc.lock, run-cache, and the cache (linked to the workspace with `links`)."""
         raw = YAML(typ="safe", pure=True).load(self.paths.params_file)
         stages = {}
         for stage, outs in OUTS.items():
@@ -97,6 +97,12 @@ class Project:
                 "outs": [{"path": name, "hash": "md5", "md5": self._cache(name, links)} for name in outs]}
         with self.file("dvc.lock").open("w", encoding="utf-8") as file:
             YAML().dump({"schema": "2.0", "stages": stages}, file)
+        for stage, entry in stages.items():
+            kept = json.dumps(entry, sort_keys=True).encode()
+            run = self.file(f".dvc/cache/runs/{stage[:2]}/{stage}/{hashlib.sha256(kept).hexdigest()}")
+            run.parent.mkdir(parents=True, exist_ok=True)
+            with run.open("w", encoding="utf-8") as file:
+                YAML().dump(entry, file)
 
     def _cache(self, name: str, links: bool) -> str:
         found, path = artifact_digests(self.root / name, self.root), self.root / name

@@ -61,12 +61,17 @@ def write_parquet(path: Path, metadata: dict[str, str]) -> None:
     pq.write_table(table.replace_schema_metadata(metadata), path)
 
 
-def write_export(root: Path, seed: int = 1) -> str:
+#: Artifacts that a whole statement names too.
+WHOLE = {"data/labels/labels.gpkg": "refined", "data/splits/a/fold.tif": "folds",
+         "reports/evaluate/metrics.json": "{}", "reports/evaluate/confusions.parquet": "counts"}
+
+
+def write_export(root: Path, seed: int = 1, whole: bool = False) -> str:
     """Artifacts, models/export and its two statements below `root`; the digest of provenance.json."""
     contents = {"data/raw/scenes/a.tif": f"scene {seed}", "data/raw/labels.gpkg": "labels",
                 "data/scenes/a/image.tif": "image",
                 "models/checkpoint/members/0/weights.safetensors": f"weights {seed}",
-                "models/checkpoint/members/0/model.json": "{}"}
+                "models/checkpoint/members/0/model.json": "{}", **(WHOLE if whole else {})}
     for name, text in contents.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(text)
@@ -88,20 +93,24 @@ def write_export(root: Path, seed: int = 1) -> str:
 
 
 def provenance_json(digests: dict[str, str], seed: int) -> dict[str, Any]:
-    folders = {"raw": "data/raw", "scenes": "data/scenes", "checkpoint": "models/checkpoint"}
+    folders = {"raw": "data/raw", "labels": "data/labels", "scenes": "data/scenes", "splits": "data/splits",
+               "checkpoint": "models/checkpoint"}
     files = {key: {name.removeprefix(f"{folder}/"): digest for name, digest in digests.items()
                    if name.startswith(folder + "/")} for key, folder in folders.items()}
+    files = {key: found for key, found in files.items() if found}
+    scores = {Path(name).name: digest for name, digest in digests.items() if name.startswith("reports/evaluate/")}
     scene = {"file": "scenes/a.tif", "sha256": digests["data/raw/scenes/a.tif"], "href": "https://h.test/a.tif",
              "licence": "CC-BY-4.0"}
     return {"format": "kumulus-provenance-1", "data": {"catalog": {"scenes": [scene], "labels": None}, "files": files},
             "code": {"train": {"pipeline/a.py": "c" * 64}, "export": {"pipeline/a.py": "c" * 64}}, "lock": "d" * 64,
             "params": {"seed": seed, "train": {"epochs": 3}}, "environment": {"cpu": "x", "device": "cpu"},
-            "warm_start": {"0": "e" * 64}}
+            "warm_start": {"0": "e" * 64}, **({"evaluate": scores} if scores else {})}
 
 
 def statement_json(export: Path, provenance: str, digests: dict[str, str], seed: int) -> dict[str, Any]:
     """As the specifications have it, written by hand."""
-    stages = {"data/raw": "acquire", "data/scenes": "rasterize", "models/checkpoint": "train"}
+    stages = {"data/raw": "acquire", "data/labels": "refine_labels", "data/scenes": "rasterize",
+              "data/splits": "spatial_split", "models/checkpoint": "train", "reports/evaluate": "evaluate"}
     resources: list[dict[str, Any]] = [
         {"name": "data/raw/scenes/a.tif", "uri": "https://h.test/a.tif",
          "digest": {"sha256": digests["data/raw/scenes/a.tif"]},
@@ -109,6 +118,8 @@ def statement_json(export: Path, provenance: str, digests: dict[str, str], seed:
     for name, stage in stages.items():
         inside = {file.removeprefix(f"{name}/"): digest for file, digest in digests.items()
                   if file.startswith(f"{name}/")}
+        if not inside:
+            continue
         whole = hashlib.sha256(json.dumps(inside, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
         root = export.parent.parent
         resources.append({"name": name, "digest": {"md5": oid(root / name), "sha256": whole},

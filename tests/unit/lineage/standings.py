@@ -45,4 +45,4 @@ def standing(number: int, right: Right, value: float = 0.7, targets: Mapping[str
     params = {"seed": 7, "evaluate": {"bootstrap": {"resamples": 200, "confidence": 0.95}}}
     version = FoundVersion(NAME, str(number), (), {}, "", "")
     return Standing(version, "network", metrics, found, split, params,
-                    gates(metrics, parse_targets(targets or {})), ())
+                    gates(metrics, parse_targets(targets or {}), 0.95), ())

@@ -10,6 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from pipeline.digests import file_sha256
+from pipeline.errors import IntegrityError
 from pipeline.lineage.bringing import Brought, bring
 from pipeline.lineage.finder import Finder
 from pipeline.lineage.scratch import Scratch
@@ -151,6 +152,37 @@ def test_what_came_over_a_network_is_not_asked_for_again(place: Place, changes: 
     brought = place.bring()
     assert brought.acquires
     assert "asks the network" in brought.notes[0]
+
+
+@pytest.mark.parametrize("name", ["../../escaped/a.tif", "{folder}/escaped/a.tif"])
+def test_nothing_is_laid_outside_of_the_clone(place: Place, tmp_path: Path, name: str) -> None:
+    name = name.format(folder=tmp_path)
+    shutil.rmtree(place.root / "inputs")
+    found = place.write("found", "raw")
+    place.recorded += [Resource(name, "file", file_sha256(found), artifact_digests(found, place.root).oid,
+                                artifact="data/raw")]
+    place.cache("found")
+    with pytest.raises(IntegrityError, match="leads out of it"):
+        place.bring()
+    assert not list(tmp_path.rglob("escaped"))
+
+
+def test_nothing_is_laid_through_a_link_of_the_commit(place: Place, tmp_path: Path) -> None:
+    (tmp_path / "outside").mkdir()
+    (place.scratch.root / "data").symlink_to(tmp_path / "outside")
+    shutil.rmtree(place.root / "inputs")
+    with pytest.raises(IntegrityError, match="leads out of it"):
+        place.bring()
+    assert not list((tmp_path / "outside").iterdir())
+
+
+@pytest.mark.parametrize("outside", ["../../made", "{folder}/made"])
+def test_no_folder_is_made_outside_of_the_clone(place: Place, tmp_path: Path, outside: str) -> None:
+    outside = outside.format(folder=tmp_path)
+    place.params["acquire"] = {**LOCAL, "source": "synthetic", "inputs": outside}
+    brought = place.bring()
+    assert brought.missing == (f"acquire.inputs is {outside}, outside of the project, and not there; make the folder",)
+    assert not list(tmp_path.rglob("made"))
 
 
 def test_an_encoders_weights_come_along(place: Place) -> None:

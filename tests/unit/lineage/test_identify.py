@@ -103,9 +103,24 @@ def test_a_damaged_statement_beside_a_file_is_noted(root: Path) -> None:
     (root / "models/export/lineage.json").write_text("{")
     found = _at(root, "models/export/model.onnx")
     assert found.statement is None
-    assert "which is JSON" in found.notes[0]
-    with pytest.raises(IntegrityError, match="must be JSON"):
-        _at(root, "models/export/lineage.json")
+    assert "must be JSON" in found.notes[0]
+
+
+@pytest.mark.parametrize("target", ["models/export", "models/export/lineage.json"])
+@pytest.mark.parametrize(("old", "new"), [('"_type"', '"_tyqe"'), ('"subject"', '"subjest"'), ("{", "[")])
+def test_a_damaged_statement_is_one_still_so_that_it_can_be_judged(root: Path, target: str, old: str, new: str) -> None:
+    file = root / "models/export/lineage.json"
+    file.write_text(file.read_text().replace(old, new, 1))
+    found = _at(root, target)
+    assert (found.kind, found.statement, found.file) == ("statement", None, file)
+    assert len(found.notes) == 1
+    assert "lineage.json" in found.notes[0]
+
+
+def test_provenance_that_is_a_list_is_none(root: Path) -> None:
+    (root / "models/export/provenance.json").write_text("[]")
+    found = _at(root, "models/export/model.onnx")
+    assert (found.provenance_json, found.statement is None) == (None, False)
 
 
 @pytest.mark.parametrize("target", [
@@ -187,8 +202,9 @@ def test_an_earlier_format_is_refused_with_its_remedy(root: Path, tmp_path: Path
 
 
 def test_what_is_not_there_is_an_error_of_its_own(root: Path) -> None:
-    with pytest.raises(ParamsError, match="is none; name another"):
-        _at(root, "models/export/none.tif")
+    for name in ("none.tif", "x" * 300):
+        with pytest.raises(ParamsError, match="is none; name another"):
+            _at(root, f"models/export/{name}")
     with pytest.raises(NotHereError, match="did not answer"):
         identify("models:/m/1", Paths(root))
     assert not (root / "mlflow.db").exists()

@@ -187,11 +187,26 @@ def test_a_missed_gate_refuses_before_anything_is_hashed(world: World) -> None:
     assert (world.aliases(1), world.verified) == ((), [])
 
 
+def test_a_score_that_most_draws_do_not_know_is_refused(world: World) -> None:
+    content = metrics(0.6)
+    content["truths"]["reference"]["network"]["iou"]["lake"] = {"value": 0.6, "low": 0.6, "high": 0.6, "defined": 0.65}
+    folder = world.paths.root / "files1"
+    (folder / "metrics.json").write_text(json.dumps(content))
+    world.statements[f"models:/{NAME}/1"] = statement(1, folder)
+    shutil.copytree(folder, world.paths.report("evaluate"))
+    done = world.promote(1)
+    assert (done.status, done.reason) == (Status.REFUSED, "1 of 2 gates are missed: lake.iou")
+    assert "gate: lake.iou >= 0.3 is missed: 0.600 is undefined in 35 % of the resamples" in world.text
+    assert "0.600 [0.600, 0.600] undefined in 35 % of the resamples" in world.text
+
+
 def test_without_targets_only_when_asked_for(world: World) -> None:
     world.change(1, evaluate={"targets": {}})
     done = world.promote(1)
     assert done.status is Status.REFUSED
-    assert done.reason.startswith("the build declares no targets")
+    assert done.reason == (
+        "the build declares no targets, so nothing says that it is good enough; declare one in params.yaml, such as "
+        'evaluate.targets: {lake.iou: ">= 0.5"}, and run `dvc repro`, or give --without-targets')
     assert world.aliases(1) == ()
     assert world.promote(1, without_targets=True).status is Status.PROMOTED
     world.change(2, evaluate={"targets": {"mcc": ">= 0.9"}})
@@ -293,7 +308,7 @@ def test_mlflow_away_or_ignorant(world: World, monkeypatch: pytest.MonkeyPatch) 
 def test_nothing_else_is_written(world: World) -> None:
     def files() -> dict[str, bytes]:
         return {str(file.relative_to(world.paths.root)): file.read_bytes() for file in world.paths.root.rglob("*")
-                if file.is_file() and not file.name.startswith("mlflow.db")}
+                if file.is_file() and not file.name.startswith("mlflow.db") and file.name != "promote.lock"}
 
     before = files()
     world.promote(1)

@@ -39,6 +39,17 @@ def test_a_prediction_is_not_built_by_the_pipeline(committed: Repo) -> None:
     assert (report.exit_code, "run `kumulus predict` again" in report.message) == (3, True)
 
 
+def test_a_changed_copy_that_kept_its_tag_is_contradicted_before_anything_runs(committed: Repo) -> None:
+    found = identified(committed)
+    assert found.statement is not None
+    stated = replace(found.statement, subjects={"map.tif": "a" * 64})
+    report = replay(replace(found, sha256="b" * 64, statement=stated), Paths(committed.root), print)
+    assert (report.exit_code, report.commit) == (4, "")
+    assert "map.tif must be a file that its statement names" in report.message
+    committed.write({"pipeline/a.py": "a = 5\n"})  # its own bytes are searched for as before
+    assert replay(replace(found, sha256="a" * 64, statement=stated), Paths(committed.root), print).exit_code == 3
+
+
 def test_without_a_commit_it_says_which_file_is_in_none(committed: Repo) -> None:
     committed.write({"pipeline/a.py": "a = 5\n"})
     report = replay(identified(committed), Paths(committed.root), print)

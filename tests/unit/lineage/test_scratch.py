@@ -64,6 +64,7 @@ def test_a_commit_runs_apart_from_everything(repo: Path, tmp_path: Path, monkeyp
     write(repo, "raise SystemExit('a later state')\n")
     commit(repo)
     for name, value in {"DVC_ROOT": "/somewhere", "DVC_STUDIO_TOKEN": "x", "GIT_DIR_": "x", "PYTHONPATH": str(repo),
+                        "KUMULUS_KEY_PASSPHRASE": "x",
                         "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"}.items():
         monkeypatch.setenv(name, value)
     before, said = listing(repo), []
@@ -78,7 +79,7 @@ def test_a_commit_runs_apart_from_everything(repo: Path, tmp_path: Path, monkeyp
     assert not (tmp_path / "shared").exists()
     assert given["MLFLOW_TRACKING_URI"] == f"sqlite:///{folder}/mlflow.db"
     assert given["DVC_ROOT"] == str(folder / "repository")  # DVC's own word, not the caller's
-    assert {"DVC_STUDIO_TOKEN", "PYTHONPATH", "GIT_DIR_"}.isdisjoint(given)
+    assert {"DVC_STUDIO_TOKEN", "PYTHONPATH", "GIT_DIR_", "KUMULUS_KEY_PASSPHRASE"}.isdisjoint(given)
     assert given["OMP_NUM_THREADS"] == "3"
     assert [line.partition(" (")[0] for line in said] == ["replay: 1 of 1, train"]
 
@@ -139,11 +140,13 @@ def test_an_unknown_commit_is_refused_and_leaves_nothing(repo: Path, tmp_path: P
     assert not list((tmp_path / "scratch").iterdir())
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["int", "term"])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)],
+                         ids=["int", "term", "hup"])
 def test_interrupted_it_ends_what_it_has_started_and_leaves_nothing(repo: Path, tmp_path: Path, project: Path,
                                                                     number: int, status: int) -> None:
     write(repo, ENDLESS)
-    script = ("import sys\nfrom pathlib import Path\nfrom pipeline.lineage.scratch import cloned\n"
+    script = ("import signal, sys\nsignal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
+              "from pathlib import Path\nfrom pipeline.lineage.scratch import cloned\n"
               "try:\n    with cloned(Path(sys.argv[1]), '', sys.argv[2], False, print) as scratch:\n"
               "        scratch.repro((), 1, print)\nexcept KeyboardInterrupt:\n    sys.exit(130)\n")
     process = subprocess.Popen([sys.executable, "-c", script, str(repo), commit(repo)], cwd=project,

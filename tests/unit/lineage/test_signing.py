@@ -273,3 +273,19 @@ def test_a_link_to_nowhere_is_an_error_not_a_verdict(export: Path, pair: tuple[P
     (export / "gone").symlink_to("nowhere")
     with pytest.raises(IntegrityError, match="must be readable"):
         signing.check_signature(export, signature, pair[1])
+
+
+def test_a_private_key_is_not_written_over_by_its_public_half(tmp_path: Path) -> None:
+    with pytest.raises(IntegrityError, match=r"the two would be one file; name it \.pem"):
+        signing.new_key(tmp_path / "own.pub")
+    assert not list(tmp_path.iterdir())
+
+
+def test_places_where_nothing_can_be_written_are_said_in_one_line(
+    export: Path, pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(IntegrityError, match="a place where a key can be written"):
+        signing.new_key(tmp_path / "file/own.pem")
+    with pytest.raises(IntegrityError, match="a place where a signature can be written"):
+        signing.sign(export, pair[0], tmp_path / "file/x.sig", Paths(tmp_path / "repository"))

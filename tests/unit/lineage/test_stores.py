@@ -121,3 +121,46 @@ def test_a_list_in_the_cache_is_what_dvc_writes(made: Project) -> None:
     entries = json.loads(path.read_bytes())
     assert hashlib.md5(path.read_bytes()).hexdigest() == path.parent.name + path.name.removesuffix(".dir")
     assert listing(path.read_bytes()) == {entry["relpath"]: entry["md5"] for entry in entries}
+
+
+class Refused(Exception):
+    """No OSError, as those of botocore or google-auth are not."""
+
+
+def test_a_remote_whose_plugin_raises_its_own_errors_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dvc_objects.fs.local import LocalFileSystem
+
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc/config").write_text(f"['remote \"a\"']\n    url = {tmp_path}/store\n")
+
+    def refuse(*_: object) -> None:
+        raise Refused("no credentials")
+
+    kept = tmp_path / "store/files/md5/ab" / ("ab" * 15)
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"x")
+    (remote,) = DvcStore(tmp_path).remotes
+    assert remote.read("ab" * 16, refuse) is None
+    assert remote.failure == "no credentials"
+    (remote,) = DvcStore(tmp_path).remotes
+    monkeypatch.setattr(LocalFileSystem, "open", refuse)
+    assert remote.open("ab" * 16) is None
+    assert remote.failure == "no credentials"
+
+
+def test_what_a_remote_lacks_is_asked_for_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from dvc_objects.fs.local import LocalFileSystem
+
+    asked = []
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / ".dvc/config").write_text(f"['remote \"a\"']\n    url = {tmp_path}/store\n")
+
+    def missing(_: object, path: str, *__: object) -> None:
+        asked.append(path)
+        raise FileNotFoundError(path)
+
+    (remote,) = DvcStore(tmp_path).remotes
+    monkeypatch.setattr(LocalFileSystem, "open", missing)
+    assert [remote.open(oid) for oid in ("ab" * 16, "ab" * 16, "cd" * 16)] == [None, None, None]
+    assert len(asked) == 2
+    assert remote.failure == ""

@@ -111,9 +111,16 @@ def test_where_each_result_came_about_is_told_in_its_repository(root: Path) -> N
              {"stage": "rasterize", "outs": {"data/scenes": oid(root / "data/scenes")}},
              {"stage": "rasterize", "outs": {"data/scenes": "other.dir"}}]
     (root / ".kumulus/computed.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    trace = _trace(root)
-    found = {node.label: node.facts.get("origin") for node in trace.nodes if node.kind == "stage"}
-    assert found == {"acquire": "pulled", "rasterize": "restored", "train": "computed here", "export": None}
+    origins = {"acquire": "pulled", "rasterize": "computed here", "train": "computed here", "export": None}
+    assert _origins(root) == origins, "nothing says that the scenes are in the workspace again"
+    locked = ("  rasterize:\n    outs:\n    - path: data/scenes\n      hash: md5\n"
+              f"      md5: {oid(root / 'data/scenes')}\n")
+    (root / "dvc.lock").write_text(f"schema: '2.0'\nstages:\n{locked}")
+    assert _origins(root) == origins | {"rasterize": "restored"}
+
+
+def _origins(root: Path) -> dict[str, str | None]:
+    return {node.label: node.facts.get("origin") for node in _trace(root).nodes if node.kind == "stage"}
 
 
 def test_exports_own_result_is_the_folder_in_dvc_that_holds_this_statement(root: Path) -> None:

@@ -1,12 +1,21 @@
 """What verification says of a predicted map: it leads into the build of its model."""
 
 import hashlib
+import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from affine import Affine
 
-from pipeline.lineage.verify import Verdict
+from pipeline.geo.grid import Grid
+from pipeline.geo.raster_io import create
+from pipeline.lineage.tree import build
+from pipeline.lineage.verify import Verdict, verify
+from pipeline.paths import write_json
+from pipeline.types import Window
 from tests.unit.lineage.handmade import CARD, WEIGHTS, Project, make_project
 from tests.unit.lineage.test_verify import flip, named
 
@@ -60,3 +69,92 @@ def test_a_prediction_without_its_scene_or_model_is_unverifiable(project: Projec
     (tmp_path / "empty").mkdir()
     report = Project(tmp_path / "empty").verify(str(made))
     assert {link.node for link in report.links if link.is_broken} == {"scene", "model", "provenance"}
+
+
+def tampered(project: Project, folder: Path) -> Path:
+    """A map by a model that carries the build's tags and is none of its finished files."""
+    made = predicted(project, folder)
+    lineage, own = folder / "s_lineage.json", hashlib.sha256(project.file(CARD).read_bytes()).hexdigest()
+    mine = folder / "mine.md"
+    mine.write_bytes(project.file(CARD).read_bytes() + b"weights scaled\n")
+    raw = json.loads(lineage.read_text())
+    (entry,) = [e for e in raw["predicate"]["buildDefinition"]["resolvedDependencies"] if e["digest"]["sha256"] == own]
+    entry |= {"name": "mine.md", "digest": {"sha256": hashlib.sha256(mine.read_bytes()).hexdigest()}}
+    write_json(lineage, raw)
+    return made
+
+
+def test_a_model_that_only_carries_the_tags_of_a_build_is_named(project: Project, tmp_path: Path) -> None:
+    report = project.verify(str(tampered(project, tmp_path / "predictions")))
+    assert [node for node, _ in named(report)] == ["model"]
+    assert "mine.md" in report.first_broken.message if report.first_broken else False
+
+
+def test_a_renamed_model_is_found_by_its_bytes(project: Project, tmp_path: Path) -> None:
+    made = predicted(project, tmp_path / "predictions")
+    lineage = made.parent / "s_lineage.json"
+    lineage.write_text(lineage.read_text().replace('"model_card.md"', '"provenance.json"'))  # a name of another file
+    report = project.verify(str(made))
+    assert report.verdict is Verdict.VERIFIED, report.first_broken
+    assert {link.place for link in report.links if link.node == "model" and link.verdict is Verdict.VERIFIED} == {
+        "workspace", "DVC's cache"}
+
+
+@pytest.mark.parametrize(("kinds", "holds"), [
+    ((), False), (("model",), False), (("scene",), False), (("model", "model", "scene"), False),
+    (("model", "scene"), True), (("model", "scene", "scene"), True)])
+def test_a_prediction_has_one_model_and_a_scene(
+    project: Project, tmp_path: Path, kinds: tuple[str, ...], holds: bool
+) -> None:
+    made = predicted(project, tmp_path / "predictions")
+    lineage, raw = made.parent / "s_lineage.json", json.loads((made.parent / "s_lineage.json").read_text())
+    definition = raw["predicate"]["buildDefinition"]
+    entries = {entry["annotations"]["kind"]: entry for entry in definition["resolvedDependencies"]}
+    chosen = []
+    for number, kind in enumerate(kinds):  # two of a kind have two names
+        entry = entries[kind] | ({"name": "again"} if kind in kinds[:number] else {})
+        (made.parent / entry["name"]).write_bytes(project.file(CARD).read_bytes() if kind == "model" else b"scene")
+        chosen.append(entry)
+    definition["resolvedDependencies"] = chosen
+    write_json(lineage, raw)
+    report = project.verify(str(made))
+    assert report.verdict is (Verdict.VERIFIED if holds else Verdict.CONTRADICTED), report.first_broken
+    assert holds or "statement" in {link.node for link in report.of(Verdict.CONTRADICTED)}
+
+
+@pytest.mark.parametrize(("carried", "verdict"), [("own", Verdict.VERIFIED), ("0" * 64, Verdict.CONTRADICTED),
+                                                  ("", Verdict.CONTRADICTED)])
+def test_the_maps_own_tag_names_the_model_too(project: Project, tmp_path: Path, carried: str, verdict: Verdict) -> None:
+    made = predicted(project, tmp_path / "predictions")
+    own = hashlib.sha256(project.file(CARD).read_bytes()).hexdigest()
+    facts = {"model sha256": own if carried == "own" else carried}
+    found = replace(project.identified(str(made)), kind="geotiff", facts=facts)
+    report = verify(found, project.paths, progress=False)
+    assert report.verdict is verdict, report.first_broken
+    assert [link.node for link in report.of(Verdict.CONTRADICTED)] == ([] if carried == "own" else ["model"])
+
+
+def test_the_maps_beside_a_statement_are_asked_for_their_tags(project: Project, tmp_path: Path) -> None:
+    folder = tmp_path / "predictions"
+    made = predicted(project, folder)
+    lineage = folder / "s_lineage.json"
+    digest = project.identified().provenance
+    written, before = folder / "s_map.tif", json.loads(lineage.read_text())
+    grid = Grid("", Affine(10, 0, 0, 0, -10, 0), 4, 4)
+    own = hashlib.sha256(project.file(CARD).read_bytes()).hexdigest()
+    for model, wrong in ((own, 0), ("0" * 64, 1)):
+        tags = {"KUMULUS_PROVENANCE": digest, "KUMULUS_MODEL": model}
+        with create(written, grid, "uint8", ["class"], 255, tags) as target:
+            target.write(np.ones((4, 4), dtype=np.uint8), Window(0, 0, 4, 4))
+        entry = {"name": "s_map.tif", "digest": {"sha256": hashlib.sha256(written.read_bytes()).hexdigest()}}
+        write_json(lineage, before | {"subject": [*before["subject"], entry]})
+        assert named(project.verify(str(lineage))) == [("model", str(written))] * wrong
+    assert made.is_file()
+
+
+def test_every_link_is_of_a_node_of_the_trace(project: Project, tmp_path: Path) -> None:
+    identified = project.identified(str(predicted(project, tmp_path / "predictions")))
+    nodes = {node.id for node in build(identified, project.paths).nodes}
+    links = {link.node for link in verify(identified, project.paths, progress=False).links}
+    assert "statement:model" in links
+    assert links <= nodes

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from pipeline.metrics.bootstrap import Resamples, differences, estimates, sample_scores, share
+from pipeline.metrics.bootstrap import Estimate, Resamples, differences, estimates, sample_scores, share
 from pipeline.metrics.confusion import Confusion, merge_all
 from pipeline.metrics.scores import flat_scores
 from pipeline.seeding import generator
@@ -107,15 +107,27 @@ def test_undefined_scores_have_no_interval_and_undefined_resamples_are_left_out(
     majority = {i: Confusion(np.array([[9, 0], [1, 0]])) for i in range(1, 6)}
     drawn = resamples(majority)
     result = estimates(sample_scores(majority, "ab", drawn), drawn)
-    assert all(math.isnan(v) for v in vars_of(result["mcc"]))
+    assert all(math.isnan(v) for v in (result["mcc"].value, result["mcc"].low, result["mcc"].high))
     assert result["accuracy"].low == pytest.approx(0.9)
     rare = {1: Confusion(np.array([[9, 0], [0, 5]])), **{i: Confusion(np.array([[9, 0], [0, 0]])) for i in range(2, 6)}}
     drawn = resamples(rare)
-    assert estimates(sample_scores(rare, "ab", drawn), drawn)["recall.b"].low == 1
+    found = estimates(sample_scores(rare, "ab", drawn), drawn)
+    assert found["recall.b"].low == 1
+    first_R = drawn.weights_RB[:, 0]
+    assert found["recall.b"].defined == (first_R > 0).mean() < 0.8
+    assert found["accuracy"].defined == 1
 
 
-def vars_of(estimate: object) -> list[float]:
-    return list(vars(estimate).values())
+def test_as_plain_data_and_back() -> None:
+    whole, part = Estimate(0.5, 0.25, 0.75), Estimate(0.5, 0.25, 0.75, 0.9)
+    assert whole.plain() == {"value": 0.5, "low": 0.25, "high": 0.75}
+    assert part.plain() == {"value": 0.5, "low": 0.25, "high": 0.75, "defined": 0.9}
+    assert (Estimate.of(whole.plain()), Estimate.of(part.plain())) == (whole, part)
+    unknown = Estimate(math.nan, math.nan, math.nan)
+    assert unknown.plain() == {"value": None, "low": None, "high": None}
+    assert all(math.isnan(number) for number in (Estimate.of({}).value, Estimate.of(unknown.plain()).low))
+    assert (whole.gap, part.gap) == ("", "undefined in 10 % of the resamples")
+    assert Estimate(0.5, math.nan, math.nan, 0.0).gap == "undefined in 100 % of the resamples"
 
 
 def test_intervals_cover_the_true_value_about_as_often_as_they_say() -> None:
@@ -148,7 +160,7 @@ def test_an_object_on_several_dates_is_one_draw(dates: int) -> None:
     hits = generator(3, "hits").random(60) < 0.6
     once = share(hits, np.arange(60), 2000, 0.95, generator(0, "objects"))
     often = share(np.tile(hits, dates), np.tile(np.arange(60), dates), 2000, 0.95, generator(0, "objects"))
-    assert vars_of(often) == pytest.approx(vars_of(once))
+    assert often.plain() == pytest.approx(once.plain())
 
 
 def test_objects_of_one_place_have_no_interval() -> None:
@@ -157,4 +169,4 @@ def test_objects_of_one_place_have_no_interval() -> None:
     assert math.isnan(result.low)
     # A resample's share is over the objects drawn: 3 of 3, 0 of 1 or, with both places, 3 of 4.
     uneven = share(np.array([1, 1, 1, 0]), np.array([2, 2, 2, 5]), 500, 0.95, generator(0, "objects"))
-    assert vars_of(uneven) == [0.75, 0, 1]
+    assert uneven == Estimate(0.75, 0, 1)

@@ -1,6 +1,7 @@
 """The spread of members: every value is a dot, and what is undefined or repeated is left out."""
 
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -8,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 
 from pipeline.metrics.spread import spread
-from pipeline.reporting import member_figures
+from pipeline.reporting import gate_figure, member_figures, score_tables
+from pipeline.reporting.gate_figure import draw_gates
 from pipeline.reporting.member_figures import draw_spread
 from pipeline.reporting.score_tables import draw_class_table, draw_objects
 
@@ -71,3 +73,34 @@ def test_tables_say_what_is_undefined_and_objects_show_all_methods(tmp_path: Pat
     draw_class_table(content, "refined", {"ice": "#ffffff", "lake": "#0000ff"}, "Scores", tmp_path / "table.png")
     draw_objects(content, "Objects", tmp_path / "objects.png")
     assert all(imread(tmp_path / name).std() > 0.01 for name in ("table.png", "objects.png"))
+
+
+def words(monkeypatch: pytest.MonkeyPatch, module: ModuleType) -> list[str]:
+    """Gets the words of every figure that a module saves."""
+    found: list[str] = []
+    monkeypatch.setattr(module, "save", lambda figure, _: found.extend(t.get_text() for t in figure.axes[0].texts))
+    return found
+
+
+def test_a_table_marks_what_some_resamples_do_not_know(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    texts = words(monkeypatch, score_tables)
+    value = {"value": 0.5, "low": 0.4, "high": 0.6}
+    network = {score: {"ice": value, "lake": value} for score in ("iou", "precision", "recall", "f1", "class_mcc")}
+    content = {"classes": ["ice", "lake"], "truths": {"refined": {"network": network}}}
+    colors = {"ice": "#ffffff", "lake": "#0000ff"}
+    draw_class_table(content, "refined", colors, "Scores", tmp_path / "x.png")
+    assert not any("†" in text for text in texts)
+    network["recall"] = {"ice": value, "lake": {**value, "defined": 0.65}}
+    texts.clear()
+    draw_class_table(content, "refined", colors, "Scores", tmp_path / "x.png")
+    assert [text for text in texts if "†" in text] == [
+        "0.400 to 0.600†", "† undefined in some resamples, which its interval leaves out"]
+
+
+def test_a_gate_says_how_many_resamples_do_not_know_its_score(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    texts = words(monkeypatch, gate_figure)
+    missed = {"rule": ">= 0.6", "value": 0.6, "low": 0.6, "high": 0.6, "defined": 0.65, "held": False, "reason": "x"}
+    draw_gates({"lake.iou": missed, "lake.recall": {**missed, "low": None, "high": None, "defined": 0.0}}, "Gates",
+               tmp_path / "x.png")
+    assert "missed  0.600 (0.600 to 0.600; undefined in 35 % of the resamples)" in texts
+    assert "missed  0.600, undefined in 100 % of the resamples" in texts

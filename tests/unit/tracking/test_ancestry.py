@@ -35,7 +35,8 @@ def statement_of(*weights: str, ancestry: Any = ()) -> dict[str, Any]:
                                 "resolvedDependencies": [{"name": f"models/checkpoint/members/{i}/weights.safetensors",
                                                           "digest": {"sha256": digest}, "annotations": {"kind": "file"}}
                                                          for i, digest in enumerate(weights)]},
-            "runDetails": {"metadata": {"kumulus": {"ancestry": list(ancestry)}}}}}
+            "runDetails": {"metadata": {"finishedOn": "2026-01-01T00:00:00+00:00",
+                                        "kumulus": {"ancestry": list(ancestry)}}}}}
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def put(file: Path, raw: Any) -> dict[str, Any]:
     "old/checkpoint/members/0/lineage.json", "old/checkpoint/lineage.json", "old/export/lineage.json",
     "models/export/lineage.json"])
 def test_found_beside_the_weights_or_in_this_repositorys_export(tmp_path: Path, member: Path, place: str) -> None:
-    raw = put(tmp_path / place, statement_of("aa", OWN))
+    raw = put(tmp_path / place, statement_of("aa" * 32, OWN))
     assert find_statement(OWN, member, Paths(tmp_path)) == parse(raw)
     assert find_statement(OLDER, member, Paths(tmp_path)) is None
 

@@ -94,6 +94,27 @@ def test_under_dvc_exp_run_temp_it_is_the_real_repository_that_computed(
     assert computations(real)[0]["workspace"] == str(paths.root)
 
 
+def test_an_experiment_in_a_copy_leaves_alone_what_lies_in_the_repository(
+    paths: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = acquire(paths, "one")
+    monkeypatch.setenv("DVC_ROOT", str(paths.root))
+    made = [acquire(Paths(paths.root / f".dvc/tmp/exps/tmp{text}"), text) for text in ("two", "three")]
+    monkeypatch.delenv("DVC_ROOT")
+    assert [line["copy"] for line in computations(paths)] == [False, True, True]
+    assert [origin(paths, "acquire", oid) for oid in (first, *made)] == ["computed here"] * 3
+    acquire(paths, "four")
+    assert [origin(paths, "acquire", oid) for oid in (first, *made)] == ["restored", *["computed here"] * 2]
+
+
+def test_a_line_without_outs_is_none(paths: Paths) -> None:
+    first = acquire(paths, "one")
+    with paths.computed.open("a", encoding="utf-8") as file:
+        file.write('{"stage": "acquire", "time": ""}\n{"stage": "acquire", "outs": []}\n[]\n')
+    assert len(computations(paths)) == 1
+    assert origin(paths, "acquire", first) == "computed here"
+
+
 def test_where_an_artifact_comes_from(paths: Paths) -> None:
     assert origin(paths, "acquire", "x.dir") == "pulled"
     first = acquire(paths, "one")

@@ -18,6 +18,9 @@ OUTS = {"acquire": ["data/raw", "reports/acquire"], "refine_labels": ["data/labe
         "spatial_split": ["data/splits"], "train": ["models/checkpoint", "models/run.json"],
         "evaluate": ["reports/evaluate"], "export": ["models/export"]}
 
+#: Digests of provenance.json and of sources.
+AB, S5E = "ab" * 32, "5e" * 32
+
 
 def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
@@ -32,7 +35,7 @@ def params(**acquire: Any) -> Params:
 @pytest.fixture
 def paths(tmp_path: Path) -> Paths:
     """A project that has come as far as export, with a folder of two finished files."""
-    paths, entry = Paths(tmp_path), {"href": "inputs/a.tif", "sha256": "5e", "licence": "CC0", "time": "2020"}
+    paths, entry = Paths(tmp_path), {"href": "inputs/a.tif", "sha256": S5E, "licence": "CC0", "time": "2020"}
     files = {f"{out}/file.txt": out for outs in OUTS.values() for out in outs if out != "models/run.json"}
     catalog = {"scenes": [{"file": "scenes/a.tif", **entry}], "labels": {"file": "labels.gpkg", **entry},
                "reference": None, "assets": [{"id": "item", "role": "red", **entry}]}
@@ -52,7 +55,7 @@ def paths(tmp_path: Path) -> Paths:
 
 
 def stated(paths: Paths, **acquire: Any) -> Statement:
-    return parse(export_statement(paths.export, "ab", params(**acquire), paths, paths.root))
+    return parse(export_statement(paths.export, AB, params(**acquire), paths, paths.root))
 
 
 def named(found: Statement, *kinds: str) -> dict[str, Resource]:
@@ -63,7 +66,7 @@ def test_names_the_finished_files_and_their_statement(paths: Paths) -> None:
     found = stated(paths)
     assert found.kind == "export"
     assert found.subjects == {"maps/a.tif": sha256("map"), "model.onnx": sha256("model")}
-    assert (found.provenance, found.params, found.registered_model) == ("ab", params().dump(), "town")
+    assert (found.provenance, found.params, found.registered_model) == (AB, params().dump(), "town")
     raw = found.raw["predicate"]
     assert raw["buildDefinition"]["internalParameters"]["warm_start"] == {"0": "5a"}
     assert raw["runDetails"]["builder"]["id"] == "urn:kumulus"
@@ -92,9 +95,9 @@ def test_names_every_artifact_but_the_export_and_each_file_in_it(paths: Paths) -
 def test_names_sources_and_what_of_a_network_they_were_made_of(paths: Paths) -> None:
     found = stated(paths)
     assert found.of_kind("source") == (
-        Resource("data/raw/scenes/a.tif", "source", "5e", uri="inputs/a.tif", licence="CC0"),
-        Resource("data/raw/labels.gpkg", "source", "5e", uri="inputs/a.tif", licence="CC0"))
-    assert found.of_kind("asset") == (Resource("item:red", "asset", "5e", uri="inputs/a.tif", licence="CC0"),)
+        Resource("data/raw/scenes/a.tif", "source", S5E, uri="inputs/a.tif", licence="CC0"),
+        Resource("data/raw/labels.gpkg", "source", S5E, uri="inputs/a.tif", licence="CC0"))
+    assert found.of_kind("asset") == (Resource("item:red", "asset", S5E, uri="inputs/a.tif", licence="CC0"),)
 
 
 def test_names_the_users_own_files_wherever_they_lie(paths: Paths, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -163,8 +166,8 @@ def test_only_looks_with_this_model_are_told(paths: Paths) -> None:
 
 def test_ancestry_is_taken_out_of_the_run(paths: Paths) -> None:
     earlier = stated(paths).raw
-    start = {"uri": "old", "sha256": "5a"}
-    entry = {"sha256": "5a", "uri": "old", "run_key": "k0", "statement": earlier}
+    start = {"uri": "old", "sha256": S5E}
+    entry = {"sha256": S5E, "uri": "old", "run_key": "k0", "statement": earlier}
     paths.run_file.write_text(json.dumps({"key": "k2", "warm_start": {**start, "ancestry": [entry]}}))
     found = stated(paths)
     assert found.run == {"key": "k2", "warm_start": start}

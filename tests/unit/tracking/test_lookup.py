@@ -1,6 +1,8 @@
 """MLflow read for a trace: what is there is found, nothing is written, a dead one is given up."""
 
 import hashlib
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from pipeline.errors import ModelError, NotKumulusError
 from pipeline.lineage import registry_view
 from pipeline.lineage.identify import identify
 from pipeline.lineage.tree import build
-from pipeline.paths import Paths
+from pipeline.paths import Paths, write_json
 from pipeline.tracking.journal import Journal
 from pipeline.tracking.lookup import is_run_id, looking
 from pipeline.tracking.models import register_onnx
@@ -56,6 +58,10 @@ def test_versions_runs_and_files_are_found(paths: Paths, exported: str) -> None:
         assert lookup.artifact(version.run_id, "export/none.json") is None
         assert [v.version for v in lookup.versions("kumulus.provenance", exported)] == ["1"]
         assert lookup.versions("kumulus.provenance", "x") == []
+        assert [v.version for v in lookup.versions_of(version.run_id)] == ["1"]
+        assert lookup.versions_of(training.run_id) == []
+        assert lookup.known_run(training.run_id, deleted=True) == lookup.known_run(training.run_id) == training
+        assert lookup.known_run("0" * 32, deleted=True) is None
         with pytest.raises(RefusedError, match="must read models:/name/version"):
             lookup.version("models:/m")
 
@@ -88,6 +94,30 @@ def test_a_model_and_its_runs_lead_to_the_statement_that_mlflow_keeps(
     copy = paths.root / "elsewhere.onnx"
     copy.write_bytes((paths.export / "model.onnx").read_bytes())
     assert identify(str(copy), elsewhere).statement_place.startswith("MLflow run ")
+
+
+def test_two_exports_of_one_provenance_have_each_its_own_version(
+    paths: Paths, exported: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = tmp_path_factory.mktemp("sent") / "export"
+    shutil.copytree(paths.export, sent)
+    stated = json.loads((sent / "lineage.json").read_text())
+    stated["predicate"]["runDetails"]["metadata"]["finishedOn"] = "2031-01-01T00:00:00+00:00"
+    write_json(paths.export / "lineage.json", stated)
+    again = Journal.create(paths.journal, RUN_KEY, "export", "run-export", {"kumulus.provenance": exported})
+    again.artifact(paths.export / "lineage.json", "export")
+    register_onnx(again, paths.export / "model.onnx", "m", ["blue"], ["a"], {"kumulus.provenance": exported})
+    again.close("FINISHED")
+    sync(paths)
+    for folder, version in ((sent, "m/1"), (paths.export, "m/2")):
+        trace = build(identify(str(folder / "model.onnx"), paths), paths)
+        assert [node.id for node in trace.nodes if node.kind == "model_version"] == [f"model_version:{version}"]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", locate(paths).uri)
+    for place in (paths, Paths(paths.root / "elsewhere")):
+        for target, folder in (("models:/m/1", sent), ("models:/m/2", paths.export)):
+            found = identify(target, place).statement
+            assert found is not None
+            assert found.raw == json.loads((folder / "lineage.json").read_text()), target
 
 
 def test_a_tag_that_is_not_what_the_file_carries_is_noted(paths: Paths, exported: str) -> None:

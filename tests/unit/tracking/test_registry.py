@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from filelock import FileLock, Timeout
 
 from pipeline.errors import IntegrityError, ModelError, ParamsError
 from pipeline.paths import Paths
@@ -89,6 +90,41 @@ def test_what_moved_meanwhile_is_left_alone(registered: Paths) -> None:
         registry.move(registered, version(2), "champion", "")
     assert read(registered, 1).aliases == ("champion",)
     assert held(registered, 2) == []
+
+
+@pytest.mark.usefixtures("clock")
+def test_nobody_of_this_repository_moves_it_between_the_look_and_the_move(
+    registered: Paths, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow import MlflowClient
+
+    original, tried = MlflowClient.set_registered_model_alias, []
+
+    def another_comes(*words: Any) -> None:
+        with pytest.raises(Timeout):
+            FileLock(registered.repository / ".kumulus/promote.lock", timeout=0).acquire()
+        tried.append(words[1:])
+        original(*words)
+
+    monkeypatch.setattr(MlflowClient, "set_registered_model_alias", another_comes)
+    assert registry.move(registered, version(1), "champion", "")
+    assert tried == [(NAME, "champion", "1")]
+
+
+@pytest.mark.usefixtures("clock")
+def test_another_machine_that_moves_it_at_once_is_told(registered: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow import MlflowClient
+
+    original = MlflowClient.set_registered_model_alias
+
+    def overtaken(client: MlflowClient, name: str, alias: str, number: str) -> None:
+        original(client, name, alias, number)
+        original(client, name, alias, "3")
+
+    monkeypatch.setattr(MlflowClient, "set_registered_model_alias", overtaken)
+    with pytest.raises(ModelError, match="version 3 has it and not 1, as somebody else moved it at the same time; run"):
+        registry.move(registered, version(1), "champion", "")
+    assert read(registered, 3).aliases == ("champion",)
 
 
 @pytest.mark.usefixtures("clock")

@@ -23,7 +23,7 @@ from pipeline.tuning.worker import Job
 PASSWORD = "s3cret word{0}"
 
 #: Score 1 - |log10(lr) + 3|, told in three steps. `plan.json` in the repository says what happens to which call: the
-#: n-th call of all workers (from 0) is killed, hangs, or fails as it says.
+#: n-th call of all workers (from 0) is killed, hangs, writes into the data, or fails as it says.
 OBJECTIVE = '''
 import fcntl, json, math, os, signal, time
 from types import SimpleNamespace
@@ -56,6 +56,8 @@ def make(params, paths, tune, log):
         for step in (1, 2, 3):
             if step == 2 and what == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
+            if step == 2 and what == "write":
+                (paths.scenes / "file").write_text("other")
             if step == 2 and what == "hang":
                 (paths.root / f"hangs-{number}").touch()
                 time.sleep(600)

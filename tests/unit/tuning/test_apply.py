@@ -41,10 +41,10 @@ def tune(*keys: str) -> TuneFile:
     return TuneFile.model_validate({"name": "t", "space": {key: {"low": 0.0001, "high": 0.5} for key in keys}})
 
 
-def applied(paths: Paths, changes: dict[str, Any], **more: Any) -> tuple[str, Any]:
+def applied(paths: Paths, changes: dict[str, Any]) -> tuple[str, Any]:
     declared = tune(*changes)
     began = fixed_keys(load(paths.params_file), declared)
-    done = apply(paths, declared, changes, began, **more)
+    done = apply(paths, declared, changes, began)
     return paths.params_file.read_text(encoding="utf-8"), done
 
 
@@ -80,7 +80,8 @@ def test_lists_words_and_sections_are_written(paths: Paths) -> None:
     choices = {"train.network.decoder_channels": [64, 32, 16, 8], "train.loss.class_weights": "none",
                "train.schedule": {"name": "poly", "power": 0.5}, "train.patches.flips_and_rotations": False}
     declared = TuneFile.model_validate({"name": "t", "space": {
-        key: {"choices": [value, {} if isinstance(value, dict) else None]} for key, value in choices.items()}})
+        key: {"choices": [value, dict.fromkeys(value) if isinstance(value, dict) else None]}
+        for key, value in choices.items()}})
     done = apply(paths, declared, choices, fixed_keys(load(paths.params_file), declared))
     raw = load(paths.params_file).raw["train"]
     assert raw["network"]["decoder_channels"] == [64, 32, 16, 8]
@@ -88,6 +89,13 @@ def test_lists_words_and_sections_are_written(paths: Paths) -> None:
     assert raw["schedule"] == {"name": "poly", "power": 0.5}
     assert raw["patches"]["flips_and_rotations"] is False
     assert done.changed["train.schedule.name"] == ("cosine", "poly")
+
+
+def test_of_own_names_only_the_searched_one_is_left_out_of_what_is_fixed(paths: Paths) -> None:
+    text = TEXT.replace("composition: {water: 0.5}", "composition: {water: 0.5, land: 0.5}")
+    paths.params_file.write_text(text, encoding="utf-8")
+    fixed = fixed_keys(load(paths.params_file), tune("train.patches.sampling.composition.water"))
+    assert fixed["train.patches.sampling.composition"] == {"land": 0.5}
 
 
 def test_applied_twice_changes_nothing(paths: Paths) -> None:
@@ -98,7 +106,7 @@ def test_applied_twice_changes_nothing(paths: Paths) -> None:
     assert "already; `dvc repro` makes the model" in str(done)
 
 
-def test_other_keys_of_train_that_have_changed_are_told_unless_forced(paths: Paths) -> None:
+def test_other_keys_of_train_that_have_changed_are_told(paths: Paths) -> None:
     declared = tune("train.optimizer.lr")
     began = fixed_keys(load(paths.params_file), declared)
     # The searched key, another section and a value that is the default anyway are no change.
@@ -107,11 +115,9 @@ def test_other_keys_of_train_that_have_changed_are_told_unless_forced(paths: Pat
     assert apply(paths, declared, {"train.optimizer.lr": 0.25}, began).changed
     moved = TEXT.replace("batch_size: 8 ", "batch_size: 16")
     paths.params_file.write_text(moved, encoding="utf-8")
-    with pytest.raises(ParamsError, match=r"study t began with, .*: train.batch_size: 8 -> 16; .* or say --force"):
+    with pytest.raises(ParamsError, match=r"study t began with, .*: train.batch_size: 8 -> 16; take that back"):
         apply(paths, declared, {"train.optimizer.lr": 0.25}, began)
     assert paths.params_file.read_text(encoding="utf-8") == moved
-    apply(paths, declared, {"train.optimizer.lr": 0.25}, began, force=True)
-    assert paths.params_file.read_text(encoding="utf-8") == moved.replace("1e-3", "0.25")
 
 
 def test_a_result_that_breaks_the_schema_is_not_written(paths: Paths) -> None:

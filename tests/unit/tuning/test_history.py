@@ -54,6 +54,12 @@ def test_the_best_is_the_first_of_the_highest_and_never_a_pruned_one() -> None:
     assert found["metric"] == "macro_iou"
 
 
+def test_what_params_yaml_had_is_told_as_it_was() -> None:
+    study = study_of({"value": 0.5, "lr": 0.00123456, "user_attrs": {DEFAULT: True}}, {"value": 0.25, "lr": 0.00123456})
+    rows = history.results(study, TUNE, "journal", 5)["trials"]
+    assert [row["values"]["train.optimizer.lr"] for row in rows] == [0.00123456, 0.001235]
+
+
 def test_files(tmp_path: Path) -> None:
     history.write(history.results(study_of(*map(dict, HAND)), TUNE, "journal", 5), tmp_path)
     rows = list(csv.DictReader((tmp_path / "trials.csv").read_text().splitlines()))

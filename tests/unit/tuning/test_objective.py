@@ -131,6 +131,17 @@ def test_folds_are_merged_and_their_epochs_counted_on(root, monkeypatch):
     assert told == [(1, 0.0), (2, 0.6), (4, 0.2), (5, 0.8)]
 
 
+def test_a_step_means_the_same_fold_whatever_the_length_of_a_trial(root, monkeypatch):
+    def fold(params, store, inner, told):
+        told(1, Confusion.empty(3))
+        return FoldResult(Confusion.empty(3), 1)
+
+    monkeypatch.setattr(objectives, "train_fold", fold)
+    objective = objective_of(root, folds=[1, 2], epochs=None, space={"train.epochs": {"choices": [3, 7]}})
+    steps = [[step for step, _ in trial(objective, **{"train.epochs": epochs})[1]] for epochs in (3, 7)]
+    assert steps == [[1, 8], [1, 8]]
+
+
 def test_what_one_settings_loss_comes_to_ends_no_study(root):
     objective = objective_of(root)
     before = trial(objective)

@@ -2,7 +2,6 @@
 
 import os
 import socket
-import time
 from typing import Any
 
 import optuna
@@ -11,6 +10,9 @@ import pytest
 from pipeline.tuning import retry
 from pipeline.tuning.retry import Fate
 from pipeline.tuning.storage import held
+from pipeline.tuning.study import DEFAULT
+from pipeline.tuning.worker import EPOCHS, FOLD_SCORES, THREADS
+from tests.unit.tuning.waiting import until
 
 DISTRIBUTIONS = {"x": optuna.distributions.FloatDistribution(0, 1)}
 
@@ -95,6 +97,27 @@ def test_a_reclaim_cut_off_half_way_is_finished_by_the_next(bench: Any) -> None:
     assert fates(study) == [Fate.LOST, Fate.WAITING]
 
 
+def test_what_takes_a_lost_ones_place_knows_nothing_of_its_attempt(bench: Any) -> None:
+    study, trial = begun(bench, "one")
+    for name, value in ((FOLD_SCORES, {"1": 0.5}), (EPOCHS, 3), (THREADS, "2"), (DEFAULT, True)):
+        trial.set_user_attr(name, value)
+    retry.reclaim(study, bench.place, dead={"one"})
+    assert study.get_trials()[1].user_attrs == {DEFAULT: True, retry.RETRY_OF: 0, retry.KILLS: 1}
+
+
+def test_only_lost_trials_with_values_that_are_not_queued_yet_are_asked_for(bench: Any) -> None:
+    study, trial = begun(bench, "one")
+    study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+    assert [t.number for t in retry.unreplaced(study.get_trials())] == [0]
+    retry.reclaim(study, bench.place)
+    assert retry.unreplaced(study.get_trials()) == []
+    study.tell(study.ask().number, 0.5)  # what took its place
+    empty = study.ask()
+    study.tell(empty.number, state=optuna.trial.TrialState.FAIL)
+    assert fates(study) == [Fate.LOST, Fate.DONE, Fate.LOST]
+    assert retry.unreplaced(study.get_trials()) == []
+
+
 def test_a_trial_that_failed_for_a_reason_is_not_tried_again(bench: Any) -> None:
     study, trial = begun(bench, "one")
     trial.set_user_attr(retry.ERROR, "loss must be finite")
@@ -141,7 +164,10 @@ def test_in_a_database_a_heartbeat_that_stopped_gives_a_trial_up(bench: Any, pos
     beats.record_heartbeat(trial_id)
     retry.reclaim(study, other.place)
     assert fates(study) == [Fate.RUNNING]
-    while fates(study) == [Fate.RUNNING]:
-        time.sleep(0.5)
+
+    def given_up() -> bool:
         retry.reclaim(study, other.place)
+        return fates(study) != [Fate.RUNNING]
+
+    until(given_up, "the trial is given up")
     assert fates(study) == [Fate.LOST, Fate.WAITING]

@@ -16,7 +16,7 @@ space:
   train.batch_size: {choices: [4, 8]}
   train.loss.focal.gamma: {low: 0, high: 4, step: 0.1}
   train.network.encoder_depth: {low: 3, high: 5, int: true}
-  train.loss.weights: {choices: [{dice: 1.0}, {dice: 0.0, focal: 1.0}]}
+  train.loss.weights: {choices: [{dice: 1.0, focal: 0.0}, {dice: 0.0, focal: 1.0}]}
 """
 
 
@@ -45,6 +45,22 @@ def test_what_is_drawn_is_what_params_yaml_is_given(tmp_path: Path) -> None:
     assert suggest(trial, space) == changes
     assert values(trial.params, space) == changes
     assert set(trial.distributions) == set(space)
+
+
+def test_a_number_that_is_not_drawn_stays_as_it_is(tmp_path: Path) -> None:
+    space = read(tmp_path, "space: {train.optimizer.lr: {low: 1e-4, high: 1e-2, log: true}}").space
+    known = {"train.optimizer.lr": 0.00123456}
+    assert suggest(FixedTrial(dict(known)), space, exact=True) == values(known, space, exact=True) == known
+    assert suggest(FixedTrial(dict(known)), space) == {"train.optimizer.lr": 0.001235}
+
+
+def test_the_longest_trial_there_can_be(tmp_path: Path) -> None:
+    of_file = read(tmp_path, "epochs: 6\nfolds: [1, 2]\nspace: {train.batch_size: {low: 1, high: 2}}")
+    assert (of_file.most_epochs(30), of_file.steps(30)) == (6, 12)
+    of_params = read(tmp_path, "space: {train.batch_size: {low: 1, high: 2}}")
+    assert (of_params.most_epochs(30), of_params.steps(30)) == (30, 30)
+    searched = read(tmp_path, "folds: [2, 3, 4]\nspace: {train.epochs: {choices: [8, 20, 12]}}")
+    assert (searched.most_epochs(30), searched.steps(30)) == (20, 60)
 
 
 def test_rounding_stays_within_the_range() -> None:
@@ -102,6 +118,10 @@ def test_bounds_choices_and_something_between_are_tried() -> None:
     ("space: {train.folds: {choices: [1, 5]}}", "space must not have train.folds: the tune file's `folds`"),
     ("space: {train.calibration: {choices: [{temperature: true}, {prior: true}]}}",
      "space must not have train.calibration.temperature: it changes probabilities"),
+    ("space: {train.loss.weights: {choices: [{dice: 1}, {dice: 0, focal: 1}]}}",
+     r"space.train.loss.weights: all choices must set the same keys, .*: {'dice': 1} lacks train.loss.weights.focal; "
+     "write it into every choice"),
+    ("space: {train.patches: {choices: [{size_px: 64}, {sampling: {name: random}}]}}", "lacks train.patches.samp"),
     ("epochs: 3\nspace: {train.epochs: {low: 1, high: 2}}", "epochs must be left out where space has train.epochs"),
     ("metric: f1.water\nspace: {train.epochs: {low: 1, high: 2}}", "metric must be mcc, macro_iou, or the iou"),
     ("folds: [1, 1]\nspace: {train.epochs: {low: 1, high: 2}}", r"folds must differ: got \[1, 1\]"),

@@ -58,13 +58,14 @@ def claimed_by_one_at_a_time(place: Place) -> None:
             seen.append(inside.is_set())
 
     with place.claim("study"):
-        thread = threading.Thread(target=other)
+        thread = threading.Thread(target=other, daemon=True)
         thread.start()
-        begun.wait()
+        assert begun.wait(60)
         thread.join(0.3)
         assert thread.is_alive()
         inside.set()
-    thread.join()
+    thread.join(60)
+    assert not thread.is_alive()
     assert seen == [True]
     with place.claim("study"), place.claim("another"):
         pass
@@ -147,6 +148,6 @@ def test_a_database_of_another_optuna_is_said(tmp_path: Path, monkeypatch: pytes
     import contextlib
 
     monkeypatch.setattr(Place, "claim", lambda *_: contextlib.nullcontext())
-    monkeypatch.setattr(optuna.storages, "RDBStorage", refuse)
+    monkeypatch.setattr(optuna.storages.RDBStorage, "__init__", refuse)
     with pytest.raises(StorageError, match=r"must be of this version of optuna: The runtime optuna version 9"):
         Place(tmp_path, SECRET).open("study")

@@ -21,6 +21,7 @@ from pipeline.tuning.study import (
     KEY,
     Subject,
     begin,
+    check_pruner,
     load,
     pruner,
     sampler,
@@ -158,10 +159,11 @@ def test_the_sampler_of_a_trial_depends_on_seed_and_number_alone() -> None:
         assert drawn(1, 1, kind) == values[1]
 
 
-def test_the_tune_file_names_the_pruner() -> None:
-    assert isinstance(pruner(tune_of(pruner="none")), optuna.pruners.NopPruner)
-    assert isinstance(pruner(tune_of(pruner="hyperband")), optuna.pruners.HyperbandPruner)
-    study = optuna.create_study(direction="maximize", pruner=pruner(tune_of(startup_trials=2, warmup_epochs=2)))
+def test_the_tune_file_names_the_pruner(params_of: Callable[..., Params]) -> None:
+    assert isinstance(pruner(params_of(), tune_of(pruner="none")), optuna.pruners.NopPruner)
+    assert isinstance(pruner(params_of(), tune_of(pruner="hyperband")), optuna.pruners.HyperbandPruner)
+    study = optuna.create_study(direction="maximize",
+                                pruner=pruner(params_of(), tune_of(startup_trials=2, warmup_epochs=2)))
     for score in (0.5, 0.7):
         trial = study.ask()
         for step in (1, 2, 3):
@@ -173,3 +175,30 @@ def test_the_tune_file_names_the_pruner() -> None:
         trial.report(0.55, step)  # below the median 0.6
         stops.append(bool(trial.should_prune()))
     assert stops == [False, True, True]
+
+
+def test_hyperband_knows_the_longest_trial_before_one_is_finished(params_of: Callable[..., Params]) -> None:
+    tune = tune_of(pruner="hyperband", epochs=9, folds=[1, 2, 3])
+    study = optuna.create_study(study_name="rungs", direction="maximize", pruner=pruner(params_of(), tune))
+    running = [study.ask() for _ in range(12)]
+    stops = []
+    for score, trial in zip(range(12, 0, -1), running, strict=True):  # the best first, so that the others fall behind
+        trial.report(score / 12, 1)
+        stops.append(bool(trial.should_prune()))
+    made = study.pruner
+    assert isinstance(made, optuna.pruners.HyperbandPruner)
+    assert made._n_brackets == 4  # 27 steps: rungs at 1, 3, 9 and 27
+    assert any(stops)
+
+
+@pytest.mark.parametrize("kind", ["median", "hyperband"])
+def test_a_pruner_that_can_end_no_trial_is_warned_of(kind: str, params_of: Callable[..., Params]) -> None:
+    tune = tune_of(pruner=kind, warmup_epochs=6, epochs=3, folds=[1, 2])
+    with pytest.warns(UserWarning, match=rf"pruner {kind} has no effect, as warmup_epochs is 6 and a trial has 6"):
+        check_pruner(params_of(), tune)
+    study = optuna.create_study(direction="maximize", pruner=pruner(params_of(), tune))
+    trial = study.ask()
+    trial.report(0.5, 1)
+    assert not trial.should_prune()
+    check_pruner(params_of(), tune_of(pruner=kind, warmup_epochs=5, epochs=3, folds=[1, 2]))
+    check_pruner(params_of(), tune_of(pruner="none", warmup_epochs=6, epochs=3, folds=[1, 2]))

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from pipeline.tuning.retry import Fate
 from pipeline.tuning.study import Subject
 from pipeline.tuning.worker import Job
 from pipeline.tuning.workers import Crew, Progress, progress, threads_of
+from tests.unit.tuning.waiting import is_gone, until
 
 
 def work(bench: Any, total: int, count: int = 2, factory: str = "short_objective:make"
@@ -134,9 +134,10 @@ def test_interrupted_trials_are_tried_again_and_not_held_against_them(place: Any
     study = place.study()
 
     def interrupt() -> None:
-        while not (place.root / "hangs-1").exists():
-            time.sleep(0.05)
-        signal.raise_signal(signal.SIGINT)
+        try:
+            until((place.root / "hangs-1").exists, "a trial hangs")
+        finally:
+            signal.raise_signal(signal.SIGINT)
 
     ctrl_c = threading.Thread(target=interrupt, daemon=True)
     with pytest.raises(KeyboardInterrupt), Crew(place.job(4), study, 2, 1, lambda _: None, 0.1) as crew:
@@ -159,15 +160,20 @@ def test_workers_end_when_who_started_them_is_killed(bench: Any) -> None:
     bench.plan(all="hang")
     bench.study()
     process = elsewhere(bench.job(2))
-    while len(list(bench.root.glob("hangs-*"))) < 2:
+    try:
+        until(lambda: len(list(bench.root.glob("hangs-*"))) == 2 or process.poll() is not None, "two trials hang")
         assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    finally:
+        process.kill()
+        process.wait()
     study = bench.study()
     owners = [t.user_attrs[retry.OWNER]["pid"] for t in study.get_trials(deepcopy=False)]
-    while any(Path(f"/proc/{pid}").exists() for pid in owners):
-        time.sleep(0.05)
+    try:
+        until(lambda: all(map(is_gone, owners)), "the workers have ended")
+    finally:
+        for pid in owners:
+            if not is_gone(pid):
+                os.kill(pid, signal.SIGKILL)
     bench.plan()
     study, _, _ = work(bench, 2)
     assert counted(study) == {Fate.DONE: 2, Fate.LOST: 2}
@@ -182,8 +188,12 @@ def test_two_machines_share_a_study_and_make_no_trial_too_many(bench: Any, postg
     far.plan()
     near.study()
     process = elsewhere(far.job(9))
-    study, _, told = work(near, 9)
-    assert process.wait() == 0
+    try:
+        study, _, told = work(near, 9)
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
     assert counted(study) == {Fate.DONE: 9}
     assert told[-1].done == 9
     calls = [(root / "calls").read_text().count("call") if (root / "calls").exists() else 0
