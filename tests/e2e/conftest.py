@@ -98,9 +98,18 @@ def new_repository(root: Path, project: Path, params: dict[str, Any], site: Path
     return made
 
 
+def as_built(root: Path) -> Path:
+    """Where the state of the shared repository after its first run is kept."""
+    return root.with_name(f"{root.name}-as-built")
+
+
 def own_copy(repository: Repository, root: Path) -> Repository:
-    """A copy of a repository at `root`, with an MLflow that knows where it lies."""
-    shutil.copytree(repository.root, root, symlinks=True)
+    """A copy of a repository at `root`, with an MLflow that knows where it lies.
+
+    Of the one that tests share it is the state after its first run, whatever other tests have run there since.
+    """
+    first = as_built(repository.root)
+    shutil.copytree(first if first.exists() else repository.root, root, symlinks=True)
     with closing(sqlite3.connect(root / "mlflow.db")) as database, database:
         for table, column in PLACES:
             database.execute(f"update {table} set {column} = replace({column}, ?, ?)",
@@ -117,4 +126,5 @@ def repository(
     made = new_repository(root, project, small_params(), site)
     made.call("dvc", "repro")
     made.commit()
+    shutil.copytree(root, as_built(root), symlinks=True)
     return made

@@ -19,8 +19,8 @@ from ruamel.yaml import YAML
 from pipeline.digests import folder_digests
 
 ROOT = Path(__file__).resolve().parents[2]
-OUTS = {"acquire": ["data/raw"], "refine_labels": ["data/labels", "reports/refine_labels"],
-        "rasterize": ["data/scenes"], "spatial_split": ["data/splits", "reports/spatial_split"]}
+OUTS = {"acquire": ["data/raw", "reports/acquire"], "refine_labels": ["data/labels", "reports/refine_labels"],
+        "rasterize": ["data/scenes", "reports/rasterize"], "spatial_split": ["data/splits", "reports/spatial_split"]}
 
 
 @pytest.fixture(scope="module")
