@@ -37,6 +37,9 @@ def show_pair(candidate: Standing, champion: Standing | None, pair: Pair, say: C
     with console.capture() as capture:
         console.print(grid, markup=False)
     say(capture.get().rstrip("\n"))
+    shown = [(row.name, e.gap) for row in pair.rows for e in (row.candidate, row.champion, row.difference) if e]
+    if gaps := {name: gap for name, gap in shown if gap}:
+        say("† " + "; ".join(f"{name} {gap}" for name, gap in gaps.items()))
     for line in _notes(candidate, champion, pair):
         say(line)
 
@@ -61,4 +64,4 @@ def _shown(estimate: Estimate | None, form: str) -> str:
         return "undefined"
     text = format(estimate.value, form)
     text += "" if math.isnan(estimate.low) else f" [{estimate.low:{form}}, {estimate.high:{form}}]"
-    return f"{text} {estimate.gap}" if estimate.gap else text
+    return f"{text} †" if estimate.gap else text

@@ -197,7 +197,8 @@ def test_a_score_that_most_draws_do_not_know_is_refused(world: World) -> None:
     done = world.promote(1)
     assert (done.status, done.reason) == (Status.REFUSED, "1 of 2 gates are missed: lake.iou")
     assert "gate: lake.iou >= 0.3 is missed: 0.600 is undefined in 35 % of the resamples" in world.text
-    assert "0.600 [0.600, 0.600] undefined in 35 % of the resamples" in world.text
+    assert "0.600 [0.600, 0.600] †" in world.text
+    assert "† lake.iou undefined in 35 % of the resamples" in world.text
 
 
 def test_without_targets_only_when_asked_for(world: World) -> None:
