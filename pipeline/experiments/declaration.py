@@ -12,17 +12,14 @@ Such as::
 A seed or fold is no run of its own: one experiment trains all members of a variant, from data made once.
 """
 
-import difflib
 import re
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from pydantic import Field, model_validator
 
-from pipeline.errors import ParamsError
 from pipeline.params.base import Section
+from pipeline.params.declared import read_declared
 
 #: Names become parts of the names of experiments, and those of git references.
 Name = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9_-]*[a-z0-9_])?$")]
@@ -80,30 +77,4 @@ def read(file: Path) -> Ablation:
     Raises:
         ParamsError: there is no such file, it is not YAML, or it breaks the schema.
     """
-    try:
-        raw = YAML(typ="safe", pure=True).load(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise ParamsError(f"an ablation must be declared in a YAML file: {file} is none; see docs/experiments.md and "
-                          "recipes/ablate/") from error
-    except YAMLError as error:
-        raise ParamsError(f"{file} must be YAML 1.2: {' '.join(str(error).split())}") from error
-    try:
-        declared = Ablation.model_validate({} if raw is None else raw)
-        return declared if declared.name else Ablation.model_validate({**raw, "name": file.stem})
-    except ValidationError as error:
-        raise ParamsError(f"{file}: {_first(error)}") from error
-
-
-def _first(error: ValidationError) -> str:
-    """What is wrong, unknown keys first: they often explain a missing one."""
-    found = error.errors()
-    first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        known = list(Ablation.model_fields)
-        close = difflib.get_close_matches(where, known, n=1, cutoff=0.5)
-        return f"{where} is not a known key; " + (f"did you mean {close[0]!r}?" if close else
-                                                  f"known here: {', '.join(sorted(known))}")
-    if first["type"] == "value_error":
-        return first["msg"].removeprefix("Value error, ")
-    return f"{where or 'the file'}: {first['msg']}: got {first['input']!r}"
+    return read_declared(file, Ablation, "an ablation", "recipes/ablate/", lambda _: list(Ablation.model_fields))

@@ -177,35 +177,19 @@ class Remote:
         system = kind(**settings)
         return system, system.join(path, "files", "md5")
 
-    def open(self, oid: str) -> BinaryIO | None:
-        """An object's bytes as a stream; None where the remote has none, or does not answer (see `failure`)."""
+    def read(self, oid: str, reader: Callable[[BinaryIO], T]) -> T | None:
+        """What `reader` makes of an object's stream; None where there is none, or no answer (see `failure`)."""
         if self.failure or oid in self._missing:
             return None
         try:
             system, base = self._opened
-            stream: BinaryIO = system.open(system.join(base, oid[:2], oid[2:]), "rb")
+            with system.open(system.join(base, oid[:2], oid[2:]), "rb") as stream:
+                return reader(stream)
         except (FileNotFoundError, NotADirectoryError):
             self._missing.add(oid)
-            return None
         except Exception as error:  # noqa: BLE001 - plugins raise their own: credentials, endpoints, no such plugin
-            self.fail(error)
-            return None
-        return stream
-
-    def read(self, oid: str, reader: Callable[[BinaryIO], T]) -> T | None:
-        """What `reader` makes of an object's stream; None where there is no object, or the remote fails."""
-        if (stream := self.open(oid)) is None:
-            return None
-        try:
-            with stream:
-                return reader(stream)
-        except Exception as error:  # noqa: BLE001 - a plugin's stream raises its own errors, not only OSError
-            self.fail(error)
-            return None
-
-    def fail(self, error: Exception) -> None:
-        """Keep why it is not asked again."""
-        self.failure = " ".join(str(error).split())[:200] or type(error).__name__
+            self.failure = " ".join(str(error).split())[:200] or type(error).__name__
+        return None
 
 
 def _yaml(data: bytes) -> Any:

@@ -20,7 +20,7 @@ _MEGA = 1e6
 def sampled(log: RunLog, seconds: float = 10.0) -> Iterator[None]:
     """Record a sample at the start and then every so many seconds, until the block ends."""
     stop = threading.Event()
-    gpus = _gpu_handles()
+    gpus = gpu_handles()
     process = psutil.Process()
     psutil.cpu_percent()
     process.cpu_percent()
@@ -63,7 +63,7 @@ def sample(process: psutil.Process, gpus: list[object]) -> dict[str, float]:
     return {name: round(value, 1) for name, value in values.items()}
 
 
-def _gpu_handles() -> list[object]:
+def gpu_handles() -> list[object]:
     """NVML's handles of all GPUs; none where nvidia-ml-py or a driver is missing."""
     try:
         pynvml: Any = importlib.import_module("pynvml")

@@ -21,7 +21,7 @@ _NO_SCORE = frozenset({"__init__", "apply", "basis", "history", "retry", "stamp"
                        "workers"})
 
 #: What a trial's objective imports beside the code of stage train and this package.
-_ELSEWHERE = ("pipeline/params/changes.py",)
+_ELSEWHERE = ("pipeline/params/changes.py", "pipeline/params/declared.py")
 
 #: Parts of a basis in words; of the others the keys that differ are told.
 _WORDS = {"seed": "params.yaml's seed", "task": "params.yaml's section task", "scenes": "data/scenes",

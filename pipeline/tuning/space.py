@@ -13,19 +13,17 @@ Such as::
 `values` turns what the sampler knows of a trial into what params.yaml is given.
 """
 
-import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, ValidationError, model_validator
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from pydantic import Field, model_validator
 
 from pipeline.errors import ParamsError
 from pipeline.params.base import Section
 from pipeline.params.changes import leaves
+from pipeline.params.declared import Location, read_declared
 from pipeline.tuning.dimension import Dimension, Known, Value
 
 if TYPE_CHECKING:
@@ -147,18 +145,13 @@ def read_space(path: Path) -> TuneFile:
     Raises:
         ParamsError: there is no such file, it is not YAML, or it breaks the schema.
     """
-    try:
-        raw = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise ParamsError(f"a search must be declared in a YAML file: {path} is none; see docs/experiments.md and "
-                          "recipes/tune/") from error
-    except YAMLError as error:
-        raise ParamsError(f"{path} must be YAML 1.2: {' '.join(str(error).split())}") from error
-    try:
-        tune = TuneFile.model_validate({} if raw is None else raw)
-        return tune if tune.name else TuneFile.model_validate({**raw, "name": path.stem})
-    except ValidationError as error:
-        raise ParamsError(f"{path}: {_first(error)}") from error
+    return read_declared(path, TuneFile, "a search", "recipes/tune/", _known)
+
+
+def _known(where: Location) -> list[str]:
+    """The keys a tune file, or a dimension of its space, may have."""
+    model = Dimension if where[0] == "space" else TuneFile
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def suggest(trial: "BaseTrial", space: Space, exact: bool = False) -> dict[str, Value]:
@@ -179,19 +172,3 @@ def values(known: Mapping[str, Known], space: Space, exact: bool = False) -> dic
         raise ParamsError(f"a trial must have the keys of the space {sorted(space)}: {strangers[0]} is only in one of "
                           "them; the tune file has changed since the trial was made")
     return {key: dimension.value(known[key], exact) for key, dimension in space.items()}
-
-
-def _first(error: ValidationError) -> str:
-    """What is wrong, unknown keys first: they often explain a missing one."""
-    found = error.errors()
-    first = next((e for e in found if e["type"] == "extra_forbidden"), found[0])
-    where = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
-        known = [field.alias or name for name, field in
-                 (Dimension if first["loc"][0] == "space" else TuneFile).model_fields.items()]
-        close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1, cutoff=0.5)
-        return f"{where} is not a known key; " + (f"did you mean {close[0]!r}?" if close else
-                                                  f"known here: {', '.join(sorted(known))}")
-    if first["type"] == "value_error":
-        return f"{where}: ".removeprefix(": ") + first["msg"].removeprefix("Value error, ")
-    return f"{where or 'the file'}: {first['msg']}: got {first['input']!r}"

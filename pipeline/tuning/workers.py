@@ -5,7 +5,6 @@ one's trial is taken up by `retry.reclaim`; so are those of workers that Ctrl-C 
 """
 
 import contextlib
-import importlib
 import os
 import subprocess
 import sys
@@ -15,10 +14,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.digests import CODE_ROOT
 from pipeline.errors import ModelError
+from pipeline.tracking.sampling import gpu_handles
 from pipeline.tuning import retry
 from pipeline.tuning.retry import Fate
 from pipeline.tuning.storage import StorageError, sweep
@@ -282,12 +282,4 @@ def _gpus() -> list[str]:
     """Names of the GPUs that may be used, as CUDA_VISIBLE_DEVICES has them."""
     if (given := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [name for name in given.split(",") if name.strip()]
-    try:
-        pynvml: Any = importlib.import_module("pynvml")
-    except ImportError:
-        return []
-    try:
-        pynvml.nvmlInit()
-        return [str(number) for number in range(pynvml.nvmlDeviceGetCount())]
-    except pynvml.NVMLError:
-        return []
+    return [str(number) for number in range(len(gpu_handles()))]

@@ -10,8 +10,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CODE = sorted(p for top in ("pipeline", "stages", "tools") for p in (ROOT / top).rglob("*.py"))
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 
-#: Where other people's plugins raise errors of classes that cannot be imported here; they become values there.
-PLUGIN_BOUNDARIES = {"pipeline/lineage/dvc_store.py"}
+#: Where plugins raise errors of classes that cannot be imported here: the one place that keeps them as values.
+PLUGIN_BOUNDARIES = {"pipeline/lineage/dvc_store.py": 1}
 
 
 def name(path: Path) -> str:
@@ -39,9 +39,7 @@ def test_code_explains_itself_and_leaves_no_loose_ends(path: Path) -> None:
     assert ast.get_docstring(tree), "the module's docstring comes first"
     assert not re.search(r"\b(TO" r"DO|FIX" r"ME|XXX|NotImplementedError)\b", text)
     assert not re.search(r"""["\s=(]/(?:work|root|tmp|home|Users)/""", text), "names a machine's path"
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ExceptHandler):
-            caught = ast.unparse(node.type) if node.type else "everything"
-            if caught == "Exception" and name(path) in PLUGIN_BOUNDARIES:
-                continue
-            assert caught not in ("everything", "Exception", "BaseException"), f"line {node.lineno} catches {caught}"
+    caught = [ast.unparse(node.type) if node.type else "everything" for node in ast.walk(tree)
+              if isinstance(node, ast.ExceptHandler)]
+    assert not {"everything", "BaseException"} & set(caught)
+    assert caught.count("Exception") == PLUGIN_BOUNDARIES.get(name(path), 0)

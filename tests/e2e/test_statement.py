@@ -13,22 +13,28 @@ from pipeline.tracking.computed import computations, origin
 from pipeline.tracking.oids import artifact_digests
 from pipeline.tracking.provenance import STAGES
 from pipeline.tracking.statement import Statement, read
-from tests.e2e.conftest import Repository
-
-
-@pytest.fixture
-def repo(repository: Repository) -> Iterator[Repository]:
-    computed = Paths(repository.root).computed
-    before = computed.read_text()
-    yield repository
-    computed.write_text(before)
-    repository.restore()
-    repository.call("dvc", "checkout", "--quiet", "--force")
+from tests.e2e.conftest import Repository, own_copy
 
 
 @pytest.fixture(scope="module")
-def statement(repository: Repository) -> Statement:
-    return read(repository.root / "models/export/lineage.json")
+def own(repository: Repository, tmp_path_factory: pytest.TempPathFactory) -> Repository:
+    """The state after the first run: what other tests ran in the shared repository is told as restored there."""
+    return own_copy(repository, tmp_path_factory.mktemp("statement") / "project")
+
+
+@pytest.fixture
+def repo(own: Repository) -> Iterator[Repository]:
+    computed = Paths(own.root).computed
+    before = computed.read_text()
+    yield own
+    computed.write_text(before)
+    own.restore()
+    own.call("dvc", "checkout", "--quiet", "--force")
+
+
+@pytest.fixture(scope="module")
+def statement(own: Repository) -> Statement:
+    return read(own.root / "models/export/lineage.json")
 
 
 def oids(repo: Repository, *stages: str) -> dict[str, str]:

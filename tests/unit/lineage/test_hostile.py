@@ -1,7 +1,6 @@
 """Damaged statements as targets, a git that refuses, and places that no file can have: judged or said in one line."""
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,27 +11,15 @@ from pipeline.cli import app
 from pipeline.lineage.git_store import GitStore
 from pipeline.lineage.verify import Verdict
 from pipeline.tracking.oids import git_blob
-from tests.unit.lineage.handmade import CARD, CODE, Project, make_project
+from tests.unit.lineage.handmade import CARD, CODE, Project
 
 LINEAGE = "models/export/lineage.json"
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_project(tmp_path_factory.mktemp("made") / "project").root
-
-
 @pytest.fixture
-def project(template: Path, tmp_path: Path) -> Project:
-    root = tmp_path / "project"
-    shutil.copytree(template, root)
-    return Project(root)
-
-
-@pytest.fixture
-def kumulus(project: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
+def kumulus(traced: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[int, str]]:
     """A function that runs a command in the project: its exit status and what it printed."""
-    monkeypatch.chdir(project.root)
+    monkeypatch.chdir(traced.root)
 
     def run(*words: str) -> tuple[int, str]:
         done = CliRunner().invoke(app, words)
@@ -45,11 +32,11 @@ def kumulus(project: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[..., 
 @pytest.mark.parametrize("target", ["models/export", LINEAGE])
 @pytest.mark.parametrize(("old", "new"), [('"_type"', '"_tyqe"'), ('"subject"', '"subjest"'), ("{", "[")])
 def test_a_damaged_statement_as_the_target_is_contradicted(
-    project: Project, kumulus: Callable[..., tuple[int, str]], target: str, old: str, new: str
+    traced: Project, kumulus: Callable[..., tuple[int, str]], target: str, old: str, new: str
 ) -> None:
-    file = project.file(LINEAGE)
+    file = traced.file(LINEAGE)
     file.write_text(file.read_text().replace(old, new, 1))
-    report = project.verify(target)
+    report = traced.verify(target)
     assert report.verdict is Verdict.CONTRADICTED
     assert [link.node for link in report.of(Verdict.CONTRADICTED)] == ["statement"]
     status, text = kumulus("trace", target, "--verify")
@@ -61,9 +48,9 @@ def test_a_damaged_statement_as_the_target_is_contradicted(
     {"subject": [[]]}, {"subject": {}}, {"subject": [{"name": "a\0", "digest": {"sha256": "0" * 64}}]},
     {"predicate": {"buildDefinition": [], "runDetails": 3}}], ids=["list", "object", "NUL", "parts"])
 def test_a_hostile_statement_is_no_traceback(
-    project: Project, kumulus: Callable[..., tuple[int, str]], changes: dict[str, object]
+    traced: Project, kumulus: Callable[..., tuple[int, str]], changes: dict[str, object]
 ) -> None:
-    file = project.file(LINEAGE)
+    file = traced.file(LINEAGE)
     file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
     for target in (LINEAGE, CARD):
         assert kumulus("trace", target)[0] == 0
@@ -72,9 +59,9 @@ def test_a_hostile_statement_is_no_traceback(
 
 @pytest.mark.parametrize("data", ["[]", "3", "[" * 100_000, '{"data": 3}', '{"code": {"train": []}}'])
 def test_hostile_provenance_is_no_traceback(
-    project: Project, kumulus: Callable[..., tuple[int, str]], data: str
+    traced: Project, kumulus: Callable[..., tuple[int, str]], data: str
 ) -> None:
-    project.file("models/export/provenance.json").write_text(data)
+    traced.file("models/export/provenance.json").write_text(data)
     for target in (CARD, LINEAGE, "models/export/provenance.json"):
         assert kumulus("trace", target)[0] == 0
         assert kumulus("trace", target, "--verify")[0] == 4
@@ -86,13 +73,13 @@ def test_hostile_provenance_is_no_traceback(
     ("trace", CARD, "--repository", "x" * 300), ("sign", "x" * 300, "--key", "x" * 300),
     ("sign", "--new-key", "--key", "own.pub")], ids=lambda words: " ".join(words)[:40])
 def test_impossible_places_are_said_in_one_line(
-    project: Project, kumulus: Callable[..., tuple[int, str]], words: tuple[str, ...]
+    traced: Project, kumulus: Callable[..., tuple[int, str]], words: tuple[str, ...]
 ) -> None:
-    project.file("README.md").write_text("")
+    traced.file("README.md").write_text("")
     status, text = kumulus(*words)
     assert status == 1, text
     assert len([line for line in text.splitlines() if line.startswith("kumulus: ")]) == 1
-    assert not project.file("own.pub").exists()
+    assert not traced.file("own.pub").exists()
 
 
 def refusing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,36 +89,36 @@ def refusing(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, "/dev/null")
 
 
-def test_a_git_that_refuses_says_why(project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    assert GitStore(project.root).trouble == ""
+def test_a_git_that_refuses_says_why(traced: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert GitStore(traced.root).trouble == ""
     assert GitStore(tmp_path).trouble == "", "no repository is no trouble"
     refusing(monkeypatch)
-    store = GitStore(project.root / "pipeline")
+    store = GitStore(traced.root / "pipeline")
     assert "dubious ownership" in store.trouble
     assert store.prefix is None
     monkeypatch.setenv("PATH", "/nowhere")
-    assert "git" in GitStore(project.root).trouble
+    assert "git" in GitStore(traced.root).trouble
 
 
 @pytest.mark.parametrize(("name", "old", "new", "node"), [
     (CODE, "Code", "New code", f"code:{CODE}"), ("params.yaml", "lr: 1e-3", "lr: 2e-3", "params"),
 ], ids=["code", "params"])
 def test_a_committed_edit_is_no_contradiction_where_git_refuses(
-    project: Project, monkeypatch: pytest.MonkeyPatch, name: str, old: str, new: str, node: str
+    traced: Project, monkeypatch: pytest.MonkeyPatch, name: str, old: str, new: str, node: str
 ) -> None:
-    path = project.file(name)
+    path = traced.file(name)
     path.write_text(path.read_text().replace(old, new))
-    project.commit()
-    assert project.verify().verdict is Verdict.VERIFIED
+    traced.commit()
+    assert traced.verify().verdict is Verdict.VERIFIED
     refusing(monkeypatch)
-    report = project.verify()
+    report = traced.verify()
     assert report.verdict is Verdict.ABSENT
     assert report.first_broken is not None
     assert report.first_broken.node == node
     assert any("dubious ownership" in link.message for link in report.links)
 
 
-def test_a_name_of_two_lines_does_not_shift_what_git_answers(project: Project) -> None:
-    wanted = git_blob(project.file(CODE).read_bytes())
-    assert GitStore(project.root).blobs([f"{wanted}\n{wanted}", f"{wanted}\0", "\udcff", wanted]) == {
-        wanted: project.file(CODE).read_bytes()}
+def test_a_name_of_two_lines_does_not_shift_what_git_answers(traced: Project) -> None:
+    wanted = git_blob(traced.file(CODE).read_bytes())
+    assert GitStore(traced.root).blobs([f"{wanted}\n{wanted}", f"{wanted}\0", "\udcff", wanted]) == {
+        wanted: traced.file(CODE).read_bytes()}

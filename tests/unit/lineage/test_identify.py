@@ -12,15 +12,6 @@ from pipeline.paths import Paths
 from tests.unit.lineage.small_export import sha256, write_export, write_onnx, write_prediction, write_raster
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    """A project without git, DVC and MLflow, with an export."""
-    folder = tmp_path / "project"
-    folder.mkdir()
-    write_export(folder)
-    return folder
-
-
 def _at(root: Path, name: str) -> Identified:
     return identify(str(root / name), Paths(root))
 

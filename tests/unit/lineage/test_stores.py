@@ -77,9 +77,9 @@ def test_a_remote_without_its_plugin_says_so(tmp_path: Path) -> None:
         "['remote \"b\"']\n    url = s3://bucket/x\n['remote \"a\"']\n    url = /nowhere\n[core]\n    remote = b\n")
     first, second = DvcStore(tmp_path).remotes
     assert (first.name, second.name) == ("b", "a")
-    assert first.open("ab" * 16) is None
+    assert first.read("ab" * 16, lambda stream: stream.read()) is None
     assert "dvc-s3" in first.failure
-    assert second.open("ab" * 16) is None
+    assert second.read("ab" * 16, lambda stream: stream.read()) is None
     assert second.failure == ""
 
 
@@ -144,7 +144,7 @@ def test_a_remote_whose_plugin_raises_its_own_errors_says_so(tmp_path: Path, mon
     assert remote.failure == "no credentials"
     (remote,) = DvcStore(tmp_path).remotes
     monkeypatch.setattr(LocalFileSystem, "open", refuse)
-    assert remote.open("ab" * 16) is None
+    assert remote.read("ab" * 16, lambda stream: stream.read()) is None
     assert remote.failure == "no credentials"
 
 
@@ -161,6 +161,7 @@ def test_what_a_remote_lacks_is_asked_for_once(tmp_path: Path, monkeypatch: pyte
 
     (remote,) = DvcStore(tmp_path).remotes
     monkeypatch.setattr(LocalFileSystem, "open", missing)
-    assert [remote.open(oid) for oid in ("ab" * 16, "ab" * 16, "cd" * 16)] == [None, None, None]
+    for oid in ("ab" * 16, "ab" * 16, "cd" * 16):
+        assert remote.read(oid, lambda stream: stream.read()) is None
     assert len(asked) == 2
     assert remote.failure == ""

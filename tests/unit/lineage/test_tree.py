@@ -17,15 +17,7 @@ from pipeline.lineage.prov import to_prov
 from pipeline.lineage.text import show
 from pipeline.lineage.tree import Trace, build
 from pipeline.paths import Paths
-from tests.unit.lineage.small_export import RUN_KEY, md5, oid, sha256, write_export, write_prediction
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    folder = tmp_path / "project"
-    folder.mkdir()
-    write_export(folder)
-    return folder
+from tests.unit.lineage.small_export import RUN_KEY, md5, oid, sha256, write_prediction
 
 
 def _trace(root: Path, name: str = "models/export/maps/a_class.tif") -> Trace:
