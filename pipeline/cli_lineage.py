@@ -4,6 +4,8 @@ Exit status of trace: 0 fine, 3 unverifiable (something is not here), 4 contradi
 error, 2 wrong usage.
 """
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,7 +36,7 @@ def register(app: typer.Typer) -> None:
 def repository(target: str, given: Path | None) -> Paths:
     """The project to ask: the one given, the one around the working folder, or around the target; else none."""
     if given is not None:
-        if not _is_there(given):
+        if not _is_there(given, Path.is_dir):
             raise ParamsError(f"--repository must be a folder: got {str(given)[:200]}; name the project's")
         return Paths(given)
     if Path("dvc.yaml").is_file():
@@ -44,10 +46,10 @@ def repository(target: str, given: Path | None) -> Paths:
     return Paths(next((folder for folder in around if (folder / "dvc.yaml").is_file()), Path()))
 
 
-def _is_there(path: Path) -> bool:
+def _is_there(path: Path, is_so: Callable[[Path], bool] = Path.exists) -> bool:
     """Whether a file or folder is there; a name that none can have, such as one of 300 characters, is none."""
     try:
-        return path.exists()
+        return is_so(path)
     except (OSError, ValueError):
         return False
 
@@ -72,6 +74,8 @@ def trace(
     from pipeline.lineage import check, tree
     from pipeline.lineage.identify import identify
 
+    if html is not None:
+        _must_be_writable(html)
     paths = repository(target, in_)
     identified = identify(target, paths)
     built = tree.build(identified, paths)
@@ -87,6 +91,23 @@ def trace(
             raise ParamsError(f"--html must be a file that can be written: {error}; name another") from error
         typer.echo(f"{html} has the page", err=bool(json_ or as_))
     raise typer.Exit(checked.exit_code)
+
+
+def _must_be_writable(page: Path) -> None:
+    """Refuse a page that could not be written before the checks, which may take hours."""
+    why = ""
+    try:
+        folder = next((folder for folder in page.absolute().parents if folder.exists()), page)  # the rest is made
+        if page.is_dir():
+            why = "it is a folder"
+        elif not folder.is_dir():
+            why = f"{folder} is no folder"
+        elif not os.access(folder, os.W_OK | os.X_OK):
+            why = f"this user cannot write into {folder}"
+    except (OSError, ValueError) as error:  # such as a name of 300 characters
+        why = str(error)[:200]
+    if why:
+        raise ParamsError(f"--html must be a file that can be written: got {str(page)[:200]}, and {why}; name another")
 
 
 def _print(identified: "Identified", built: "Trace", checked: "Checked", as_: str, json_: bool, code: bool) -> None:

@@ -9,7 +9,7 @@ sharing the ground is what makes the pairs.
 Each interval is for its own row: with 20 rows and no effect anywhere one interval of 95 % is expected to miss zero.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +46,7 @@ class Baseline:
     def __init__(self, result: Result, params: BootstrapParams, seed: int) -> None:
         self.result = result
         self._confidence = params.confidence
-        blocks = _places(result, result.network)
+        blocks = by_place(result.network, result.place_of_block)
         rng = generator(seed, "bootstrap", "val", result.truth)  # evaluate's draws, so intervals are metrics.json's too
         self._resamples = Resamples.draw(sorted(blocks), params.resamples, params.confidence, rng)
         self._sampled = self._sample(result)
@@ -57,46 +57,62 @@ class Baseline:
         values = self._values(self.result, self._sampled)
         return {m: Compared(values[m], None, {}, None, {}, None) for m in metrics}
 
+    def paired(self, other: Result, metrics: Sequence[str]) -> dict[str, tuple[Estimate, Estimate]]:
+        """Another's scores and their differences to the baseline's; `other_ground` must have nothing against it."""
+        sampled = self._sample(other)
+        apart = differences(sampled, self._sampled, self._resamples)
+        values, own = self._values(other, sampled), self._values(self.result, self._sampled)
+        return {metric: (values[metric], apart[metric] if metric in apart else  # objects have no counts by block
+                         Estimate(values[metric].value - own[metric].value, _NAN, _NAN)) for metric in metrics}
+
     def compare(self, other: Result, metrics: Sequence[str]) -> dict[str, Compared]:
         """A variant's scores and their differences to the baseline's; `unpaired` must have nothing against it."""
-        sampled = self._sample(other)
-        paired = differences(sampled, self._sampled, self._resamples)
-        values, own = self._values(other, sampled), self._values(self.result, self._sampled)
         parts = {kind: _scores(blocks, other.classes) for kind, blocks in _kinds(other).items()}
         result: dict[str, Compared] = {}
-        for metric in metrics:
-            if metric in paired:
-                apart = {kind: {key: flat[metric] - self._parts[kind][key][metric] for key, flat in found.items()}
-                         for kind, found in parts.items()}
-                seeds, folds = apart["seeds"], apart["folds"]
-                result[metric] = Compared(
-                    values[metric], paired[metric], seeds,
-                    spread(list(seeds.values()), self._confidence) if seeds else None, folds,
-                    spread(list(folds.values())) if folds else None)
-            else:
-                gap = Estimate(values[metric].value - own[metric].value, _NAN, _NAN)
-                result[metric] = Compared(values[metric], gap, {}, None, {}, None)
+        for metric, (value, difference) in self.paired(other, metrics).items():
+            apart = {kind: {key: flat[metric] - self._parts[kind][key][metric] for key, flat in found.items()
+                            if metric in flat} for kind, found in parts.items()}
+            seeds, folds = apart["seeds"], apart["folds"]
+            result[metric] = Compared(value, difference, seeds,
+                                      spread(list(seeds.values()), self._confidence) if seeds else None, folds,
+                                      spread(list(folds.values())) if folds else None)
         return result
 
     def _sample(self, result: Result) -> Sampled:
-        return sample_scores(_places(result, result.network), result.classes, self._resamples)
+        return sample_scores(by_place(result.network, result.place_of_block), result.classes, self._resamples)
 
     def _values(self, result: Result, sampled: Sampled) -> dict[str, Estimate]:
         return estimates(sampled, self._resamples) | _object_values(result.metrics)
 
 
-def unpaired(baseline: Result, other: Result) -> str:
-    """Why two results cannot be compared pixel by pixel; "" where they can."""
+def other_ground(baseline: Result, other: Result, name: str = "the baseline",
+                 blocks: Collection[int] | None = None) -> str:
+    """Why two results are not scored on the same ground; "" where they are, whatever their members.
+
+    Args:
+        baseline: the first.
+        other: the second, which the answer calls "it".
+        name: what the answer calls the first.
+        blocks: those that are asked about, which both must have; all by default, and then both must have the same.
+    """
     if other.classes != baseline.classes:
-        return f"its classes {list(other.classes)} are not the baseline's {list(baseline.classes)}"
+        return f"its classes {list(other.classes)} are not {name}'s {list(baseline.classes)}"
     if other.truth != baseline.truth:
-        return f"it is scored against {other.truth}, the baseline against {baseline.truth}"
+        return f"it is scored against {other.truth}, {name} against {baseline.truth}"
     ours, theirs = baseline.truths, other.truths
-    if set(ours) != set(theirs):
-        return (f"it is scored on other blocks ({len(theirs)}, {len(set(ours) & set(theirs))} of them among the "
-                f"baseline's {len(ours)}): the split differs")
-    if differing := [block for block in ours if ours[block] != theirs[block]]:
-        return f"the truth differs in {len(differing)} of {len(ours)} blocks: labels, pixels or the split differ"
+    if blocks is None and set(ours) != set(theirs):
+        return (f"it is scored on other blocks ({len(theirs)}, {len(set(ours) & set(theirs))} of them among {name}'s "
+                f"{len(ours)}): the split differs")
+    asked = ours if blocks is None else blocks
+    if differing := [block for block in asked if ours[block] != theirs[block]]:
+        return f"the truth differs in {len(differing)} of {len(asked)} blocks: labels, pixels or the split differ"
+    return ""
+
+
+def unpaired(baseline: Result, other: Result) -> str:
+    """Why two results cannot be compared pixel by pixel and member by member; "" where they can."""
+    if why := other_ground(baseline, other):
+        return why
     if [m[1:] for m in other.members] != [m[1:] for m in baseline.members]:
         return "its members have other seeds or folds than the baseline's"
     if any(set(other.by_member[m[0]]) != set(baseline.by_member[m[0]]) for m in baseline.members):
@@ -115,11 +131,11 @@ def _scores(parts: Mapping[int, Blocks], classes: Sequence[str]) -> dict[int, di
             for key, blocks in parts.items()}
 
 
-def _places(result: Result, blocks: Blocks) -> dict[int, Confusion]:
+def by_place(blocks: Blocks, place_of_block: Mapping[int, int]) -> dict[int, Confusion]:
     """Counts by place: blocks that show one ground are drawn together."""
     places: dict[int, Confusion] = {}
     for block, confusion in blocks.items():
-        place = result.place_of_block.get(block, block)
+        place = place_of_block.get(block, block)
         places[place] = places[place] + confusion if place in places else confusion
     return dict(sorted(places.items()))
 

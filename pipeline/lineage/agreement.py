@@ -7,6 +7,7 @@ digest of provenance.json, which names the machine, and is only reported.
 Shape legend: H rows, W columns.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -46,14 +47,16 @@ class Compared:
     kind: Kind
     equal: bool
     #: Where bytes differ: largest_absolute and largest_relative of weights, equal_share of a class map's pixels.
+    #: Infinite where weights hold values that are no numbers, or a tensor that was all zero is so no more.
     measured: Mapping[str, float] = field(default_factory=dict)
     #: Whether a difference is within the tolerances; None where none are stated, or the recorded bytes are not here.
     within: bool | None = None
     note: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """As plain data."""
-        return {"name": self.name, "kind": self.kind, "equal": self.equal, "measured": dict(self.measured),
+        """As plain data; what is infinite is None, as JSON has no word for it."""
+        measured = {key: value if math.isfinite(value) else None for key, value in self.measured.items()}
+        return {"name": self.name, "kind": self.kind, "equal": self.equal, "measured": measured,
                 "within": self.within, "note": self.note}
 
     @property
@@ -61,10 +64,13 @@ class Compared:
         """One line."""
         if self.equal:
             return f"{self.name}: byte-identical"
-        numbers = ", ".join(f"{key.replace('_', ' ')} {value:{'.4%' if key.endswith('share') else '.2g'}}"
-                            for key, value in self.measured.items())
+        numbers = ", ".join(f"{key.replace('_', ' ')} {_shown(key, value)}" for key, value in self.measured.items())
         judged = {True: "within tolerance", False: "outside tolerance", None: ""}[self.within]
         return f"{self.name}: differs" + "".join(f"; {part}" for part in (numbers, judged, self.note) if part)
+
+
+def _shown(key: str, value: float) -> str:
+    return f"{value:{'.4%' if key.endswith('share') else '.2g'}}" if math.isfinite(value) else "infinite"
 
 
 def agree(statement: Statement, replayed: Paths, finder: Finder, acquired: bool = True) -> list[Compared]:
@@ -92,7 +98,7 @@ def agree(statement: Statement, replayed: Paths, finder: Finder, acquired: bool 
 
 def _artifact(artifact: Resource, statement: Statement, replayed: Paths, made: str) -> Compared:
     kind: Kind = "report" if artifact.name.startswith("reports/") else "data"
-    if made == artifact.md5:
+    if made and made == artifact.md5:
         return Compared(artifact.name, kind, True)
     place = replayed.root / artifact.name
     if not place.exists():
@@ -100,7 +106,7 @@ def _artifact(artifact: Resource, statement: Statement, replayed: Paths, made: s
     recorded = {file.name: file.md5 for file in statement.of_kind("file") if file.artifact == artifact.name}
     files = {f"{artifact.name}/{name}": digests.md5 for name, digests in
              artifact_digests(place, replayed.root).files.items()}
-    if files == recorded:  # brought here by digest, and named by no stage that has run
+    if files and files == recorded:  # brought here by digest, and named by no stage that has run
         return Compared(artifact.name, kind, True)
     differing = sorted(name for name in files.keys() | recorded.keys() if files.get(name) != recorded.get(name))
     note = f"{len(differing)} of {len(recorded)} files, such as {differing[0]}" if differing else ""
@@ -143,6 +149,9 @@ def _file(name: str, kind: Kind, sha256: str, place: Path, recorded: Any) -> Com
 def weights_apart(first: Path, second: Path) -> dict[str, float]:
     """Largest absolute difference of any value, and largest |a - b| / |a| of any tensor, of two weights.safetensors.
 
+    Both are infinite where a difference is no number (of NaN or infinite weights), the second where |a| is 0 and |b|
+    is not.
+
     Raises:
         ModelError: they hold other tensors.
     """
@@ -157,10 +166,12 @@ def weights_apart(first: Path, second: Path) -> dict[str, float]:
     for name in a:
         old, new = a[name].double(), b[name].double()
         apart = (old - new).abs()
-        if apart.numel():
+        if not bool(apart.isfinite().all()):  # max() and a comparison would let NaN pass
+            return {"largest_absolute": math.inf, "largest_relative": math.inf}
+        if size := float(apart.norm()):
+            norm = float(old.norm())
             absolute = max(absolute, float(apart.max()))
-        if norm := float(old.norm()):
-            relative = max(relative, float(apart.norm()) / norm)
+            relative = max(relative, size / norm if norm else math.inf)
     return {"largest_absolute": absolute, "largest_relative": relative}
 
 

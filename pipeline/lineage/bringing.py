@@ -14,7 +14,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from pipeline.digests import file_sha256
-from pipeline.errors import IntegrityError, KumulusError
+from pipeline.errors import IntegrityError
 from pipeline.lineage.finder import Finder
 from pipeline.lineage.scratch import Scratch
 from pipeline.tracking.statement import Resource, Statement
@@ -187,6 +187,7 @@ def _in_mlflow(statement: Statement, sha256: str, name: str, finder: Finder) -> 
     """A file among the artifacts of the runs of the trainings that it came from; None where MLflow does not answer."""
     from pipeline.tracking.delivery import RUN_KEY
     from pipeline.tracking.lookup import looking
+    from pipeline.tracking.store import RefusedError, UnreachableError
 
     keys = [statement.run.get("warm_start", {}).get("run_key", ""), *(a.run_key for a in statement.ancestry)]
     try:
@@ -196,7 +197,7 @@ def _in_mlflow(statement: Statement, sha256: str, name: str, finder: Finder) -> 
                     path = mlflow.artifact(run.run_id, f"train/{name}")
                     if path is not None and path.is_file() and file_sha256(path) == sha256:
                         return finder.keep(path, sha256)
-    except KumulusError:
+    except (UnreachableError, RefusedError):
         return None
     return None
 

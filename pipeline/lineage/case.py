@@ -15,7 +15,7 @@ from pipeline.errors import IntegrityError
 from pipeline.lineage.evidence import Hashes
 from pipeline.lineage.identify import Identified
 from pipeline.lineage.objects import PROVENANCE, STATEMENT, Export, FoundStatement, Objects
-from pipeline.tracking.oids import folder_oid, tracked_files
+from pipeline.tracking.oids import folder_oid, md5_of, tracked_files
 from pipeline.tracking.statement import Statement, loads
 from pipeline.tracking.wellformed import provenance_of
 
@@ -38,7 +38,7 @@ class Beside:
     @property
     def md5(self) -> str:
         """DVC's id of its bytes."""
-        return hashlib.md5(self.data, usedforsecurity=False).hexdigest()
+        return md5_of(self.data)
 
 
 @dataclass(frozen=True)

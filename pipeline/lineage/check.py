@@ -69,17 +69,23 @@ def run(identified: Identified, paths: Paths, wanted: Wanted, say: Callable[[str
         say: shows a line of progress.
 
     Raises:
-        ParamsError: a signature is named without the key to check it by.
+        ParamsError: a signature is named without the key to check it by, or the folder of a replay is to be kept
+            without one, or the signature cannot be read.
+        IntegrityError: the key or the target cannot be read.
     """
+    if wanted.keep and not wanted.replay:
+        raise ParamsError("--keep must come with --replay, whose scratch folder it leaves: got --keep alone; name "
+                          "--replay too")
     if wanted.signature is not None and wanted.public_key is None:
         raise ParamsError(f"--signature must come with the key to check it by: got {wanted.signature} alone; name "
                           "--public-key too")
+    # First, as it takes a moment: a key that cannot be read must not cost the hours of what follows.
+    signature = _signature(identified, paths, wanted, wanted.public_key) if wanted.public_key else None
     report = None
     if wanted.verify:
         from pipeline.lineage.verify import verify
 
         report = verify(identified, paths)
-    signature = _signature(identified, paths, wanted, wanted.public_key) if wanted.public_key else None
     replayed = None
     if wanted.replay:
         from pipeline.lineage.replay import replay
@@ -97,7 +103,20 @@ def _signature(identified: Identified, paths: Paths, wanted: Wanted, key: Path) 
     digest = identified.provenance or (identified.statement.provenance if identified.statement else "")
     target = identified.file.parent if identified.kind == "statement" else identified.file
     place = wanted.signature or find_signature(digest, target, paths) or default_place(digest, paths)
+    _must_open(place)
     return check_signature(target, place, key, identified.name)
+
+
+def _must_open(signature: Path) -> None:
+    """Tell a signature that this user cannot read from one that was altered; one that is not there is no error."""
+    try:
+        with signature.open("rb"):
+            return
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise ParamsError(f"the signature must be a file that can be read: {error}; name another with "
+                          "--signature") from error
 
 
 def to_json(identified: Identified, trace: Trace, checked: Checked) -> dict[str, Any]:

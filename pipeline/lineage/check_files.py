@@ -7,6 +7,7 @@ from pipeline.lineage.case import Case
 from pipeline.lineage.check_lock import LockClaims
 from pipeline.lineage.dvc_store import FOLDER
 from pipeline.lineage.evidence import Item, Place, always
+from pipeline.lineage.hashing import may_be_folder
 from pipeline.lineage.objects import PROVENANCE, STATEMENT
 from pipeline.lineage.resources import READS
 from pipeline.lineage.verdicts import Link, Verdict
@@ -83,9 +84,11 @@ def folder_links(case: Case, artifact: Resource, files: Iterable[Resource], clai
                        f"{artifact.name} must be what DVC's cache keeps under {artifact.md5}: {path} has md5 "
                        f"{found.md5}; `dvc fetch` it from a remote, or find out who changed it")
     folder = case.objects.root / artifact.name
-    added = [name for name in tracked_files(folder, case.objects.root) if name not in inside] if folder.is_dir() else []
-    if added and claims.claims(artifact):
-        yield Link(node, artifact.name, WORKSPACE, Verdict.CONTRADICTED, artifact.md5, ", ".join(added[:3]),
+    names = tracked_files(folder, case.objects.root) if may_be_folder(folder) else []
+    added = [name for name in names if name not in inside]
+    if added and ((claimed := claims.claims(artifact)) or case.objects.lock_trouble):
+        verdict = Verdict.CONTRADICTED if claimed else Verdict.MOVED_ON  # what dvc.lock does not tell, verify says
+        yield Link(node, artifact.name, WORKSPACE, verdict, artifact.md5, ", ".join(added[:3]),
                    f"{artifact.name} must be the folder that dvc.lock names, of {len(inside)} files: it has "
                    f"{len(added)} more, such as {added[0]}; remove what does not belong there")
 
@@ -94,15 +97,16 @@ def added_link(case: Case, stated: Statement, claims: LockClaims) -> Link | None
     """Files in models/export, or beside a statement that is the target, which the statement does not name."""
     folder = case.folder if case.identified.kind == "statement" else None
     folder = (folder or case.objects.paths.export).resolve()
-    if stated.kind == "prediction" or not folder.is_dir():
+    if stated.kind == "prediction" or not may_be_folder(folder):
         return None
     added = [name for name in tracked_files(folder, case.objects.root) if name not in (*stated.subjects, STATEMENT)]
     own = folder == case.objects.paths.export.resolve()
-    if not added or (own and not claims.claims_export):
+    if not added or (own and not claims.claims_export and not case.objects.lock_trouble):
         return None
     place, found = WORKSPACE if own else str(folder), ", ".join(added[:3])
     if own:
-        return Link("stage:export", claims.export, place, Verdict.CONTRADICTED, case.oid, found,
+        verdict = Verdict.CONTRADICTED if claims.claims_export else Verdict.MOVED_ON
+        return Link("stage:export", claims.export, place, verdict, case.oid, found,
                     f"{claims.export} must hold the {len(stated.subjects)} files that its statement names: it has "
                     f"{len(added)} more, such as {added[0]}; remove what does not belong there")
     return Link("stage:export", folder.name, place, Verdict.MOVED_ON, "", found,

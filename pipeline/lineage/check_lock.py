@@ -5,7 +5,6 @@ moved on where dvc.lock is about another build, or where what lies at that path 
 dvc.lock in git or DVC's run-cache has on record of that very path (as after a checkout of git alone).
 """
 
-import hashlib
 from functools import cached_property
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from pipeline.lineage.dvc_store import LockedStage
 from pipeline.lineage.evidence import Claim
 from pipeline.lineage.hashing import Digests
 from pipeline.lineage.resources import READS
-from pipeline.tracking.oids import folder_oid, tracked_files
+from pipeline.tracking.oids import folder_oid, md5_of, tracked_files
 from pipeline.tracking.statement import Resource, Statement
 
 
@@ -115,7 +114,7 @@ class LockClaims:
         """Whether HEAD has a file with these bytes: who committed it has said so. A git that is silent may have it."""
         git = self._objects.git
         held = git.blobs([f"HEAD:{git.prefix or ''}{name}"]).values()
-        return bool(git.trouble) or any(_md5(data) == found.md5 for data in held)
+        return bool(git.trouble) or any(md5_of(data) == found.md5 for data in held)
 
     def _stage(self, stage: str) -> LockedStage:
         return self._lock.stages.get(stage, LockedStage())
@@ -123,8 +122,4 @@ class LockClaims:
     @cached_property
     def _blob_md5(self) -> dict[str, str]:
         ids = [r.git_blob for r in self._stated.resources if r.git_blob]
-        return {blob: _md5(data) for blob, data in self._objects.git.blobs(ids).items()}
-
-
-def _md5(data: bytes) -> str:
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+        return {blob: md5_of(data) for blob, data in self._objects.git.blobs(ids).items()}

@@ -14,11 +14,12 @@ from ruamel.yaml.error import YAMLError
 
 from pipeline.digests import canonical_sha256
 from pipeline.lineage.case import Case
-from pipeline.lineage.values import value_at
 from pipeline.lineage.verdicts import Link, Verdict
+from pipeline.params.dotted import value_at
 from pipeline.tracking.delivery import RUN_KEY, STAGE
 from pipeline.tracking.lookup import FoundRun, FoundVersion, Lookup, is_run_id, looking
 from pipeline.tracking.names import PROVENANCE, STATEMENT_FILE
+from pipeline.tracking.oids import md5_of
 from pipeline.tracking.statement import Statement
 from pipeline.tracking.store import RefusedError, UnreachableError, locate
 
@@ -78,7 +79,7 @@ def _is_ours(lookup: Lookup, run: FoundRun, case: Case, stated: Statement) -> bo
     data = kept.read_bytes()
     listed = case.listed.get(STATEMENT_FILE)
     if listed:
-        return hashlib.md5(data, usedforsecurity=False).hexdigest() == listed
+        return md5_of(data) == listed
     return case.beside is not None and data == case.beside.data
 
 

@@ -15,9 +15,11 @@ from pipeline.lineage.case import Case
 from pipeline.lineage.check_files import WORKSPACE
 from pipeline.lineage.check_lock import LockClaims
 from pipeline.lineage.commits import params_judge
+from pipeline.lineage.dvc_store import LockedStage
 from pipeline.lineage.hashing import Digests
-from pipeline.lineage.values import contained, value_at
+from pipeline.lineage.values import contained
 from pipeline.lineage.verdicts import Link, Verdict
+from pipeline.params.dotted import value_at
 from pipeline.tracking.statement import Statement
 
 PARAMS = "params.yaml"
@@ -73,7 +75,8 @@ def _as_locked(raw: Any, case: Case, stated: Statement, claims: LockClaims) -> b
 
     That holds after the schema has changed too, when today's defaults are no longer those on record.
     """
-    locked = case.objects.lock.stages["export"].params.get(PARAMS, {}) if claims.stands_for("export") else {}
+    stage = case.objects.lock.stages.get("export", LockedStage())  # which may have another name there
+    locked = stage.params.get(PARAMS, {}) if claims.stands_for("export") else {}
     return bool(locked) and all(value_at(raw, key) == value and contained(value, value_at(stated.params, key))
                                 for key, value in locked.items())
 

@@ -9,15 +9,13 @@ from pathspec import GitIgnoreSpec
 
 from pipeline.lineage.case import Case
 from pipeline.lineage.claims import read_claims
+from pipeline.lineage.dvc_store import FOLDER
 from pipeline.lineage.evidence import Item
+from pipeline.lineage.identify import Identified
 from pipeline.lineage.objects import CACHE_ALONE, PROVENANCE, STATEMENT
-from pipeline.lineage.resources import READS
+from pipeline.lineage.resources import FOLDERS, READS
 from pipeline.lineage.verdicts import Link, Verdict
 from pipeline.tracking.statement import Resource, Statement
-
-#: Folder in provenance.json -> artifact.
-_FOLDERS = {"raw": "data/raw", "labels": "data/labels", "scenes": "data/scenes", "splits": "data/splits",
-            "checkpoint": "models/checkpoint"}
 
 #: What carries the digest of provenance.json in itself.
 _TAGGED = ("onnx", "geotiff", "geopackage", "geoparquet", "card", "mlflow_model", "mlflow_run")
@@ -96,8 +94,10 @@ def tag_link(case: Case) -> Link | None:
 def target_link(case: Case, items: Mapping[str, Item]) -> Link | None:
     """A target that has no item of its own: a model that only MLflow has, or a file that the build did not make."""
     identified, stated = case.identified, case.statement
-    if stated is None or not identified.sha256 or identified.resource or identified.kind in ("statement", "provenance"):
+    if stated is None or not identified.sha256 or identified.kind in ("statement", "provenance"):
         return None
+    if identified.resource:
+        return _resource_link(identified, stated)
     if identified.name in items and identified.file is not None:
         return None
     wanted = stated.subjects.get(identified.name, "")
@@ -107,6 +107,16 @@ def target_link(case: Case, items: Mapping[str, Item]) -> Link | None:
     return Link("subject", identified.name or identified.target, identified.target, Verdict.CONTRADICTED, wanted,
                 identified.sha256, f"{identified.target} must be a file that its build finished, as it carries that "
                 f"build's digest: no finished file has sha256 {identified.sha256}; it was changed after the export")
+
+
+def _resource_link(identified: Identified, stated: Statement) -> Link | None:
+    """A target among what the build came from: its bytes are on record, or it was found by its place alone."""
+    wanted = [r.sha256 for r in stated.resources if r.name == identified.resource]
+    if identified.sha256 in wanted:
+        return None  # what is on record under this name has links of its own
+    return Link("subject", identified.resource, str(identified.file), Verdict.ABSENT, next(iter(wanted), ""),
+                identified.sha256, f"{identified.target} must be bytes that a statement names: none at hand names "
+                f"sha256 {identified.sha256}; export what it became part of, or ask about the recorded version")
 
 
 def model_links(case: Case, behind: Statement | None, place: str) -> Iterator[Link]:
@@ -161,7 +171,7 @@ def _model_tag(model: Resource, carried: str, name: str, place: str) -> Link:
 
 
 def _unread(case: Case) -> str:
-    return "".join(f" ({why})" for why in case.objects.unread.values())
+    return "".join(f" ({why})" for why in (*case.objects.unread.values(), case.objects.dvc.trouble) if why)
 
 
 def _ignored(case: Case) -> Callable[[str], bool]:
@@ -175,6 +185,10 @@ def _incomplete(stated: Statement) -> str:
     kinds = Counter(r.kind for r in stated.resources)
     if not stated.subjects:
         return "it names no finished file"
+    folders = {r.name for r in stated.of_kind("artifact") if r.md5.endswith(FOLDER)}
+    if lost := [file for file in stated.of_kind("file") if file.artifact not in folders]:
+        return (f"the folder on record that holds {lost[0].name}, and it says {lost[0].artifact or 'none'}, which is "
+                "no artifact with such an id in DVC")
     if stated.kind == "prediction":
         return "" if kinds["model"] == 1 and kinds["scene"] else (
             f"one model and a scene, and it names {kinds['model']} and {kinds['scene']}")
@@ -198,7 +212,7 @@ def disagreement(stated: Statement, provenance: Mapping[str, Any], ignored: Call
         ignored: whether DVC does not track a path; such files are in provenance.json alone.
     """
     data, known = provenance.get("data", {}), {r.name: r.sha256 for r in stated.of_kind("file")}
-    recorded = {f"{_FOLDERS.get(folder, folder)}/{path}": sha256
+    recorded = {f"{FOLDERS.get(folder, (folder,))[0]}/{path}": sha256
                 for folder, files in data.get("files", {}).items() for path, sha256 in files.items()}
     recorded |= {f"reports/evaluate/{name}": sha256 for name, sha256 in provenance.get("evaluate", {}).items()}
     for name, sha256 in recorded.items():

@@ -188,7 +188,8 @@ class History:
     def _check(self, objects: Iterable[str]) -> list[str]:
         """Object ids of what is asked for, "" where there is none, in order."""
         text = "".join(f"{name}\n" if "\n" not in name else "\n" for name in objects)
-        lines = self._git("cat-file", "--batch-check=%(objectname)", given=text).splitlines() if text else []
+        told = self._git("cat-file", "--batch-check=%(objectname)", given=text) if text else ""
+        lines = told.removesuffix("\n").split("\n") if told else []  # splitlines would split names, as at U+2028
         return ["" if line.endswith(" missing") else line.strip() for line in lines]
 
     def _git(self, *words: str, given: str = "") -> str:

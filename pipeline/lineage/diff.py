@@ -24,9 +24,6 @@ Find = Callable[[Resource], Path | None]
 LEDGER = "data/labels/ledger.parquet"
 #: Holds the key of a training, which is its own.
 RUN_FILE = "models/run.json"
-#: What scores are computed from: metrics and counts by block, and which blocks share their ground.
-SCORED = {"metrics.json": "reports/evaluate/metrics.json", "confusions.parquet": "reports/evaluate/confusions.parquet",
-          "certificate.json": "data/splits/certificate.json"}
 
 #: Kinds of resources by the section that shows them.
 _DATA, _CODE = ("source", "asset", "input", "file", "artifact", "model", "scene"), ("code", "lock", "pipeline")
@@ -169,7 +166,7 @@ def _labels(first: Statement, second: Statement, find: Find,
 def _scores(first: Statement, second: Statement, find: Find,
             missing: list[str]) -> diff_scores.ScoreDifference | None:
     pairs = {file: _both(name, first, second, find, missing, "how scores differ", equal_too=True)
-             for file, name in SCORED.items()}
+             for file, name in diff_scores.SCORED.items()}
     if not all(pairs.values()):
         return None
     a, b = ({file: pair[i] for file, pair in pairs.items() if pair} for i in (0, 1))

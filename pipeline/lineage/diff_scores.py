@@ -1,7 +1,7 @@
 """How two results score: each with its interval, and on the same ground their paired difference.
 
 The ground is the same where every block has the same true pixels of each class; then both are drawn by the same
-resampled blocks (`pipeline.metrics.bootstrap`), as an ablation's variants are.
+resampled blocks (`pipeline.metrics.bootstrap`), as an ablation's variants are. Members may have other seeds and folds.
 """
 
 import tempfile
@@ -10,10 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.experiments.comparison import Baseline, unpaired
+from pipeline.evaluation.tally import NETWORK
+from pipeline.experiments.comparison import Baseline, other_ground
 from pipeline.experiments.results import Result, read_result
 from pipeline.metrics.bootstrap import Estimate
 from pipeline.params.evaluate import BootstrapParams
+
+#: What scores are computed from: metrics and counts by block, and which blocks share their ground.
+SCORED = {"metrics.json": "reports/evaluate/metrics.json", "confusions.parquet": "reports/evaluate/confusions.parquet",
+          "certificate.json": "data/splits/certificate.json"}
 
 
 @dataclass(frozen=True)
@@ -57,15 +62,15 @@ def compare_scores(first: Mapping[str, Path], second: Mapping[str, Path], first_
     Raises:
         IntegrityError: a file is not what evaluate writes.
     """
-    a, b = _read(first), _read(second)
+    a, b = read_scored(first), read_scored(second)
     bootstrap = _bootstrap(first_params)
     baseline = Baseline(a, bootstrap, int(first_params["seed"]))
-    why = unpaired(a, b).replace("the baseline's", "A's").replace("the baseline", "A")
+    why = other_ground(a, b, "A")
     names = _names(a)
     own = {name: found.value for name, found in baseline.alone(names).items()}
     if not why:
-        compared = baseline.compare(b, [name for name in names if name in _names(b)])
-        pairs = {name: ScorePair(own[name], found.value, found.difference) for name, found in compared.items()}
+        compared = baseline.paired(b, [name for name in names if name in _names(b)])
+        pairs = {name: ScorePair(own[name], value, difference) for name, (value, difference) in compared.items()}
         return ScoreDifference(pairs, "", bootstrap.confidence, len(a.network))
     names = [name for name in names if name in _names(b)]
     other = Baseline(b, _bootstrap(second_params), int(second_params["seed"])).alone(names)
@@ -73,11 +78,16 @@ def compare_scores(first: Mapping[str, Path], second: Mapping[str, Path], first_
                            bootstrap.confidence, len(a.network))
 
 
-def _read(files: Mapping[str, Path]) -> Result:
-    with tempfile.TemporaryDirectory(prefix="kumulus-diff-") as name:
+def read_scored(files: Mapping[str, Path], method: str = NETWORK) -> Result:
+    """Read what evaluate left of a result: the files of `SCORED` by their names, wherever they lie.
+
+    Raises:
+        IntegrityError: a file is not what evaluate writes, or has no counts of the method.
+    """
+    with tempfile.TemporaryDirectory(prefix="kumulus-scores-") as name:
         for file, path in files.items():
             (Path(name) / file).symlink_to(path.resolve())
-        return read_result(Path(name))
+        return read_result(Path(name), method)
 
 
 def _bootstrap(params: Mapping[str, Any]) -> BootstrapParams:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, TypeVar
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipeline.lineage.hashing import may_be_file
+from pipeline.lineage.hashing import may_be_file, may_be_folder
 
 T = TypeVar("T")
 
@@ -26,7 +26,7 @@ _ENTRY = re.compile(rb"- path: ([^\n]+)\n(?: +(?!md5:)\w+: [^\n]*\n)*? +md5: '?(
 
 
 #: A stage's name, and the name of one of its parts, in the layout in which DVC writes dvc.lock.
-_STAGE, _PART = re.compile(rb"^  (\w[\w@-]*):\n", re.MULTILINE), re.compile(rb"^    (\w+):[^\n]*\n", re.MULTILINE)
+_STAGE, _PART = re.compile(rb"^  (\w[^\n:]*):\n", re.MULTILINE), re.compile(rb"^    (\w+):[^\n]*\n", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,17 @@ class DvcLock:
         """That of a file; nothing where there is none."""
         return cls.parse(path.read_bytes()) if path.is_file() else cls()
 
+    def is_whole(self, data: bytes) -> bool:
+        """Whether the same bytes, read as YAML, name the same stages, deps and outs: those of a damaged one do not."""
+        try:
+            read = {str(name): tuple(_ids(stage.get(part)) for part in ("deps", "outs"))
+                    for name, stage in _yaml(data)["stages"].items()}
+        except (AttributeError, KeyError, TypeError):  # whatever it is, it has not the form of a dvc.lock
+            return False
+        found = {name: tuple({path.strip("'\""): md5 for path, md5 in part.items()}
+                             for part in (stage.deps, stage.outs)) for name, stage in self.stages.items()}
+        return bool(read) and data.endswith(b"\n") and read == found
+
     @property
     def outs(self) -> Mapping[str, str]:
         """{path: md5} of the outs of all stages."""
@@ -88,8 +99,7 @@ def entries(data: bytes) -> frozenset[tuple[str, str]]:
 def listing(data: bytes) -> Mapping[str, str]:
     """{path: md5} of the files that a folder's object lists; nothing where it is no such list."""
     try:
-        entries = json.loads(data)
-        return {str(entry["relpath"]): str(entry["md5"]) for entry in entries}
+        return {str(entry["relpath"]): str(entry["md5"]) for entry in json.loads(data)}
     except (ValueError, TypeError, KeyError):
         return {}
 
@@ -99,6 +109,13 @@ class DvcStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        #: What `config` found wrong; "" where nothing is, or as long as nobody has asked.
+        self._trouble = ""
+
+    @property
+    def trouble(self) -> str:
+        """Why DVC's configuration is not known, and so neither its remotes nor where its cache is; "" where it is."""
+        return f"DVC's configuration cannot be read: {self._trouble}" if not self.config and self._trouble else ""
 
     @cached_property
     def folder(self) -> Path | None:
@@ -115,7 +132,8 @@ class DvcStore:
 
         try:
             return dict(Config(str(self.folder)))
-        except ConfigError:
+        except (ConfigError, OSError) as error:
+            self._trouble = " ".join(str(error).split())[:200] or type(error).__name__
             return {}
 
     @cached_property
@@ -127,7 +145,7 @@ class DvcStore:
     def cache(self) -> Path | None:
         """The folder of the cache's objects; None where there is none."""
         folder = None if self._kept is None else self._kept / "files" / "md5"
-        return folder if folder is not None and folder.is_dir() else None
+        return folder if folder is not None and may_be_folder(folder) else None
 
     def cached(self, oid: str) -> Path | None:
         """Where the cache keeps an object; None where it does not."""
@@ -139,12 +157,12 @@ class DvcStore:
     def cached_folders(self) -> Iterator[str]:
         """Ids of all folders in the cache."""
         if self.cache is not None:
-            for path in sorted(self.cache.glob(f"??/*{FOLDER}")):
+            for path in _matching(self.cache, f"??/*{FOLDER}"):
                 yield path.parent.name + path.name
 
     def runs(self) -> Iterator[bytes]:
         """What the run-cache keeps of each stage that DVC ran here: a part of a dvc.lock."""
-        for path in sorted(self._kept.glob("runs/??/*/*")) if self._kept is not None else ():
+        for path in _matching(self._kept, "runs/??/*/*") if self._kept is not None else ():
             try:
                 yield path.read_bytes()
             except OSError:
@@ -190,6 +208,19 @@ class Remote:
         except Exception as error:  # noqa: BLE001 - plugins raise their own: credentials, endpoints, no such plugin
             self.failure = " ".join(str(error).split())[:200] or type(error).__name__
         return None
+
+
+def _matching(folder: Path, pattern: str) -> list[Path]:
+    """The files in a folder, sorted; none where it is closed to this user: what is asked for by its id says so."""
+    try:
+        return sorted(folder.glob(pattern))
+    except OSError:
+        return []
+
+
+def _ids(part: Any) -> Mapping[str, str]:
+    """{path: md5} of the deps or outs of a stage in a dvc.lock that was read as YAML."""
+    return {str(entry["path"]): str(entry["md5"]) for entry in part or () if "md5" in entry}
 
 
 def _yaml(data: bytes) -> Any:

@@ -1,6 +1,7 @@
 """Judging bytes: what is on record, the places that may hold it, and what each of them turns out to hold."""
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -51,33 +52,43 @@ class Item:
 
 
 class Hashes:
-    """Digests of files, each computed once in this process."""
+    """Digests of files, each computed once in this process, by whatever names it is asked for."""
 
     def __init__(self, progress: bool) -> None:
         self._progress = progress
+        #: By the path that a name leads to: relative, absolute and linked names of one file are one.
         self._found: dict[Path, Digests | None] = {}
 
     def read(self, paths: Iterable[Path]) -> None:
         """Hash what has not been hashed yet."""
-        new = [path for path in dict.fromkeys(paths) if path not in self._found]
-        found = hash_files(new, self._progress)
+        new = [path for path in dict.fromkeys(map(_led_to, paths)) if path not in self._found]
+        found = hash_files(new, self._progress) if new else {}
         self._found |= {path: found.get(path) for path in new}
 
     def of(self, path: Path) -> Digests | None:
         """A file's digests; None where there is no file."""
-        if path not in self._found:
-            self.read([path])
-        return self._found[path]
+        if (place := _led_to(path)) not in self._found:
+            self.read([place])
+        return self._found[place]
 
     @property
     def read_so_far(self) -> tuple[int, int]:
         """Number and size in bytes of the different files read: two names of one file count once."""
         inodes: dict[tuple[int, int], int] = {}
         for path, digests in self._found.items():
-            if digests is not None and path.exists():
+            if digests is None or digests.problem:
+                continue
+            try:
                 state = path.stat()
-                inodes[state.st_dev, state.st_ino] = digests.size
+            except OSError:
+                continue  # gone since, or its folder is closed by now
+            inodes[state.st_dev, state.st_ino] = digests.size
         return len(inodes), sum(inodes.values())
+
+
+def _led_to(path: Path) -> Path:
+    """The path itself behind links; unlike with Path.resolve, a circle of links is no error: reading it says why."""
+    return Path(os.path.realpath(path))
 
 
 def always(reason: str) -> Claim:
@@ -178,6 +189,8 @@ def _absent(item: Item, objects: Objects, unread: list[str]) -> Link:
     asked = [*unread, *(f"remote {remote.name} did not answer: {remote.failure}" for remote in silent)]
     if item.git_blob and (trouble := objects.git.trouble):
         asked.append(f"git did not answer: {trouble}")
+    if not item.git_blob and (trouble := objects.dvc.trouble):
+        asked.append(trouble)
     return link(item, "", Verdict.ABSENT, "",
                 f"{item.name} with sha256 {item.sha256} must be somewhere to be checked: no place looked at has it"
                 + (f" ({'; '.join(asked)})" if asked else "") + f"; {item.remedy}")

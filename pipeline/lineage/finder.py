@@ -71,9 +71,17 @@ class Finder:
     def _first(self, sha256: str, places: list[Path], md5: str = "", git_blob: str = "",
                remotes: bool = True) -> Path | None:
         for place in self._places(places, md5, git_blob, remotes):
-            if place.is_file() and file_sha256(place) == sha256:
+            if self._has(place, sha256):
                 return place
         return None
+
+    def _has(self, place: Path, sha256: str) -> bool:
+        """Whether a file has these bytes; one that this user cannot read is passed over (see `Objects.unread`)."""
+        try:
+            return place.is_file() and file_sha256(place) == sha256
+        except OSError as error:
+            self.objects.pass_over(place, error)
+            return False
 
     def _places(self, places: list[Path], md5: str, git_blob: str, remotes: bool) -> Iterator[Path]:
         yield from places

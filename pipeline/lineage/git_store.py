@@ -80,8 +80,8 @@ class GitStore:
     def _git(self, *words: str, given: bytes = b"") -> bytes | None:
         """What git prints; None where it fails or is not there (`trouble` says why)."""
         try:
-            done = subprocess.run(["git", "--no-optional-locks", *words], cwd=self.root, input=given, check=True,
-                                  capture_output=True)
+            done = subprocess.run(["git", "--no-optional-locks", "--literal-pathspecs", *words], cwd=self.root,
+                                  input=given, check=True, capture_output=True)
         except (FileNotFoundError, NotADirectoryError) as error:
             self._trouble = str(error)
             return None

@@ -5,10 +5,9 @@ times nor any digest computed before are made use of.
 """
 
 import hashlib
-import os
 import stat
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from pathlib import Path
 from typing import IO
 
 from tqdm import tqdm
+
+from pipeline.cores import available_cores
 
 #: What says that there is no such file, rather than that this user cannot read it.
 _NOT_THERE = (FileNotFoundError, NotADirectoryError)
@@ -68,8 +69,17 @@ def hash_files(paths: Iterable[Path], progress: bool = True) -> Mapping[Path, Di
 
 def may_be_file(path: Path) -> bool:
     """Whether there is a file, or something of which this user cannot tell: reading it says why."""
+    return _may_be(stat.S_ISREG, path)
+
+
+def may_be_folder(path: Path) -> bool:
+    """Whether there is a folder, or something of which this user cannot tell."""
+    return _may_be(stat.S_ISDIR, path)
+
+
+def _may_be(kind: Callable[[int], bool], path: Path) -> bool:
     try:
-        return stat.S_ISREG(path.stat().st_mode)
+        return kind(path.stat().st_mode)
     except _NOT_THERE:
         return False
     except OSError:
@@ -141,5 +151,4 @@ def _in_two(file: IO[bytes], steps: _Steps) -> Digests:
 
 
 def _threads() -> int:
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(16, cores))
+    return min(16, available_cores())

@@ -5,16 +5,18 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.digests import file_sha256, folder_sha256
+from pipeline.digests import file_sha256
 from pipeline.errors import IntegrityError, NotKumulusError, ParamsError
 from pipeline.lineage import mlflow_target
 from pipeline.lineage.claims import EARLIER, Claims, read_claims
+from pipeline.lineage.hashing import may_be_file
 from pipeline.lineage.places import Places, Stated, shown
 from pipeline.paths import Paths
 from pipeline.tracking import statement as statements
 from pipeline.tracking.lookup import is_run_id
 from pipeline.tracking.names import PROVENANCE_FILE as _PROVENANCE
 from pipeline.tracking.names import STATEMENT_FILE as _STATEMENT
+from pipeline.tracking.oids import artifact_digests
 from pipeline.tracking.statement import Resource, Statement
 
 WEIGHTS = "weights.safetensors"
@@ -88,9 +90,10 @@ def identify(target: str, paths: Paths) -> Identified:
         raise ParamsError(f"a target must be a file or folder, models:/name/version, models:/name@alias or runs:/id: "
                           f"{target[:_SHOWN]} is none; name another")
     places = Places(paths)
-    if path.is_dir() and (path / _STATEMENT).is_file():
-        path = path / _STATEMENT
-    if path.is_dir() or path.name == WEIGHTS:
+    is_folder = path.is_dir()
+    if is_folder and may_be_file(path / _STATEMENT):
+        return _with_missing(_of_file(target, path / _STATEMENT, places))
+    if is_folder or path.name == WEIGHTS:
         return _with_missing(_of_checkpoint(target, path, places))
     return _with_missing(_of_file(target, path, places))
 
@@ -127,7 +130,7 @@ def _readable(path: Path) -> tuple[Claims, str]:
     try:
         return claims, file_sha256(path)
     except OSError as error:
-        raise IntegrityError(f"{path} must be readable: {error}; see who may read it") from error
+        raise _unreadable(path, error) from error
 
 
 def _with_model(found: Identified, places: Places) -> Identified:
@@ -139,7 +142,7 @@ def _with_model(found: Identified, places: Places) -> Identified:
 def _beside(path: Path, claims: Claims, notes: list[str]) -> tuple[Stated, str] | None:
     """The statement beside a file that names it, and its name there; a damaged file is found by its name too."""
     if claims.kind == "statement":
-        return None if claims.damage else (Stated(statements.read(path), shown(path), path.parent), "")
+        return None if claims.damage else (Stated(statements.read(path), shown(path)), "")
     for file, name in _sidecars(path):
         try:
             found = statements.read(file)
@@ -147,14 +150,14 @@ def _beside(path: Path, claims: Claims, notes: list[str]) -> tuple[Stated, str] 
             notes.append(str(error))
             continue
         if name in found.subjects:
-            return Stated(found, shown(file), file.parent), name
+            return Stated(found, shown(file)), name
     return None
 
 
 def _sidecars(path: Path) -> Iterator[tuple[Path, str]]:
     """Statements that may name a file, with its name there: of its folder, of the one above, of its prediction."""
     for folder, name in ((path.parent, path.name), (path.absolute().parent.parent, f"{path.parent.name}/{path.name}")):
-        if (folder / _STATEMENT).is_file():
+        if may_be_file(folder / _STATEMENT):
             yield folder / _STATEMENT, name
     for file in sorted(path.parent.glob(f"*_{_STATEMENT}")):
         if path.name.startswith(file.name.removesuffix(_STATEMENT)):
@@ -177,7 +180,7 @@ def _of_checkpoint(target: str, path: Path, places: Places) -> Identified:
     if path.is_dir() and file == path and not (path / "members").is_dir():
         raise NotKumulusError(f"folder {target} must be an export with {_STATEMENT}, or a checkpoint with members/ or "
                               f"{WEIGHTS}: it has none of them; name another, or a file")
-    sha256 = folder_sha256(file) if file.is_dir() else file_sha256(file)
+    sha256 = _digest(file, places)
     stated, named = places.naming(sha256)
     notes: list[str] = []
     if stated is None and (by_place := _in_workspace(file, places)):
@@ -191,6 +194,20 @@ def _of_checkpoint(target: str, path: Path, places: Places) -> Identified:
     found = Identified(target, "checkpoint", file, sha256, "", "", stated.statement if stated else None,
                        stated.place if stated else "", None, "", tuple(notes), {}, named.name if named else "")
     return _with_provenance(found, places, None)
+
+
+def _digest(file: Path, places: Places) -> str:
+    """The sha256 of a file, or of a folder as a statement has it: without what .dvcignore leaves out."""
+    try:
+        if file.is_dir():
+            return artifact_digests(file.resolve(), places.paths.root.resolve()).sha256
+        return file_sha256(file)
+    except OSError as error:
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> IntegrityError:
+    return IntegrityError(f"{path} must be readable: {error}; see who may read it")
 
 
 def _is_member(file: Path) -> bool:
@@ -214,7 +231,7 @@ def _of_mlflow(target: str, paths: Paths) -> Identified:
     found = mlflow_target.find(target, paths)
     places = Places(paths)
     # What its own run keeps tells two exports of one provenance.json apart.
-    kept = Stated(found.statement, found.place, None) if found.statement is not None else None
+    kept = Stated(found.statement, found.place) if found.statement is not None else None
     stated = places.equal(found.statement) or places.statement(found.provenance, found.sha256)
     if kept is not None and (stated is None or _another(stated.statement, kept.statement)):
         stated = kept
@@ -234,7 +251,7 @@ def _with_provenance(found: Identified, places: Places, file: Path | None) -> Id
     """Add provenance.json: the file itself, the one beside the statement, or one found by its digest."""
     digest = found.provenance or (found.statement.provenance if found.statement else "")
     near = [file] if file else [folder / _PROVENANCE for folder in (*_folders(found), places.paths.export)]
-    raw, place = places.provenance(digest, [path for path in near if path.is_file()])
+    raw, place = places.provenance(digest, near)
     return replace(found, provenance_json=raw, provenance_place=place)
 
 

@@ -17,8 +17,10 @@ from typing import Any, Generic, TypeVar
 from pipeline.errors import IntegrityError
 from pipeline.lineage.dvc_store import FOLDER, DvcLock, DvcStore, entries, listing, named
 from pipeline.lineage.git_store import GitStore
+from pipeline.lineage.hashing import may_be_folder
 from pipeline.paths import Paths
 from pipeline.tracking.names import PROVENANCE_FILE, STATEMENT_FILE
+from pipeline.tracking.oids import md5_of
 from pipeline.tracking.statement import Statement, loads
 from pipeline.tracking.wellformed import provenance_of
 
@@ -50,7 +52,6 @@ class FoundStatement:
 
     statement: Statement
     place: str
-    data: bytes
     export: Export
 
 
@@ -60,7 +61,6 @@ class FoundProvenance:
 
     content: Mapping[str, Any]
     place: str
-    data: bytes
 
 
 class Objects:
@@ -79,16 +79,29 @@ class Objects:
     @cached_property
     def lock(self) -> DvcLock:
         """The dvc.lock that lay in the workspace when it was first asked for."""
-        return DvcLock.parse(self._lock_data)
+        return DvcLock.parse(self._lock_data or b"")
 
     @property
     def lock_is_as_read(self) -> bool:
         """Whether the dvc.lock in the workspace still is the one that `lock` is about."""
-        return (self.read_file(self.root / "dvc.lock") or b"") == self._lock_data
+        return self.read_file(self.root / "dvc.lock") == self._lock_data
 
     @cached_property
-    def _lock_data(self) -> bytes:
-        return self.read_file(self.root / "dvc.lock") or b""
+    def lock_trouble(self) -> str:
+        """Why dvc.lock does not say what the workspace holds; "" where it does, or where the project has none."""
+        path, data = self.root / "dvc.lock", self._lock_data
+        if data is not None:
+            return "" if self.lock.is_whole(data) else f"{path} is damaged, or a merge in it is not finished"
+        if path in self.unread:
+            return self.unread[path]
+        if self.git.blobs([f"HEAD:{self.git.prefix or ''}dvc.lock"]):
+            return f"{path} is not there, and HEAD has one"
+        trouble = self.git.trouble
+        return f"{path} is not there, and whether HEAD has one git does not tell: {trouble}" if trouble else ""
+
+    @cached_property
+    def _lock_data(self) -> bytes | None:
+        return self.read_file(self.root / "dvc.lock")
 
     def read_file(self, path: Path) -> bytes | None:
         """A file's bytes; None where there is none, or where it cannot be read (see `unread`)."""
@@ -97,8 +110,12 @@ class Objects:
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         except OSError as error:
-            self.unread[path] = f"{path} cannot be read ({type(error).__name__}: {error.strerror or error})"
+            self.pass_over(path, error)
             return None
+
+    def pass_over(self, path: Path, error: OSError) -> None:
+        """Note in `unread` that a file is there and cannot be read."""
+        self.unread[path] = f"{path} cannot be read ({type(error).__name__}: {error.strerror or error})"
 
     def exports(self, remotes: bool = True) -> Iterator[Export]:
         """Every models/export known here, each once and looked for once: workspace, dvc.lock, that of HEAD, of history.
@@ -111,7 +128,7 @@ class Objects:
         yield from self._exports[remotes]
 
     def _every_export(self, remotes: bool) -> Iterator[Export]:
-        if self.paths.export.is_dir():
+        if may_be_folder(self.paths.export):
             folder = self.paths.export.resolve()
             files = sorted((Path(parent) / name).relative_to(folder) for parent, _, names in os.walk(folder)
                            for name in names)
@@ -138,7 +155,7 @@ class Objects:
     def recorded(self) -> Mapping[str, frozenset[str]]:
         """{path: ids} that any dvc.lock, or a run of the run-cache, has on record as that very path."""
         found: dict[str, set[str]] = {}
-        for data in (self._lock_data, *(held.data for held in self.git.versions("dvc.lock")), *self.dvc.runs()):
+        for data in (self._lock_data or b"", *(held.data for held in self.git.versions("dvc.lock")), *self.dvc.runs()):
             for path, oid in entries(data):
                 found.setdefault(path, set()).add(oid)
         return {path: frozenset(oids) for path, oids in found.items()}
@@ -153,11 +170,11 @@ class Objects:
         wanted = oid.removesuffix(FOLDER)
         if (path := self.dvc.cached(oid)) is not None:
             data = self.read_file(path)
-            if data is not None and _md5(data) == wanted:
+            if data is not None and md5_of(data) == wanted:
                 return data
         for remote in self.dvc.remotes if remotes else ():
             kept = remote.read(oid, lambda stream: stream.read())
-            if kept is not None and _md5(kept) == wanted:
+            if kept is not None and md5_of(kept) == wanted:
                 return kept
         return None
 
@@ -181,7 +198,7 @@ class Objects:
                 continue
             seen.add(data)
             try:
-                yield FoundStatement(loads(data), _place(export), data, export)
+                yield FoundStatement(loads(data), _place(export), export)
             except IntegrityError:
                 continue  # damaged, or of an earlier version: none that could be found by what it says
 
@@ -215,7 +232,7 @@ class Objects:
             if data is None or hashlib.sha256(data).hexdigest() != digest:
                 continue
             content = provenance_of(data)
-            return None if content is None else FoundProvenance(content, _place(export), data)
+            return None if content is None else FoundProvenance(content, _place(export))
         return None
 
 
@@ -239,7 +256,3 @@ class _Kept(Generic[T]):
 
 def _place(export: Export) -> str:
     return export.where if export.folder is not None or export.where == CACHE_ALONE else f"DVC, by {export.where}"
-
-
-def _md5(data: bytes) -> str:
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()

@@ -44,7 +44,7 @@ def events(trace: Trace) -> Iterator["RunEvent"]:
     from openlineage.client.generated.job_type_job import JobTypeJobFacet
     from openlineage.client.generated.processing_engine_run import ProcessingEngineRunFacet
 
-    record = trace.node("statement:model") or trace.node("statement")
+    record = _record(trace)
     stages = [node for node in trace.nodes if node.kind == "stage"]
     if record is None or not stages:
         raise IntegrityError("OpenLineage events must name stages and a time: there is no lineage.json of an export "
@@ -59,7 +59,13 @@ def events(trace: Trace) -> Iterator["RunEvent"]:
                   {"processing_engine": engine})
         yield RunEvent(eventType=RunState.START, eventTime=time, run=run, job=job, producer=PRODUCER)
         yield RunEvent(eventType=RunState.COMPLETE, eventTime=time, run=run, job=job, producer=PRODUCER,
-                       inputs=_inputs(trace, stage), outputs=_outputs(trace, stage))
+                       inputs=_inputs(trace, stage), outputs=_outputs(trace, stage, record))
+
+
+def _record(trace: Trace) -> Node | None:
+    """The lineage.json of the export: the target's own, or that of a prediction's model; None where it is not here."""
+    own = trace.node("statement")
+    return trace.node("statement:model") or (own if own is not None and own.facts["kind"] == "export" else None)
 
 
 def _inputs(trace: Trace, stage: Node) -> list[Any]:
@@ -70,12 +76,12 @@ def _inputs(trace: Trace, stage: Node) -> list[Any]:
             if node.kind in ("artifact", "source", "ancestor")]
 
 
-def _outputs(trace: Trace, stage: Node) -> list[Any]:
+def _outputs(trace: Trace, stage: Node, record: Node) -> list[Any]:
     from openlineage.client.event_v2 import OutputDataset
 
     made = {start for start, end, how in trace.edges if end == stage.id and how == "made by"}
     nodes = [node for node in trace.nodes if node.id in made]
-    nodes += [node for node in trace.after("statement", "names") if stage.label == "export"]
+    nodes += [node for node in trace.after(record.id, "names") if stage.label == "export"]
     return [OutputDataset(*_place(node), facets=_version(node)) for node in nodes]
 
 

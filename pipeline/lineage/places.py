@@ -25,8 +25,6 @@ class Stated:
     statement: Statement
     #: For people.
     place: str
-    #: The folder it lies in; None where it is no file under its own name.
-    folder: Path | None
 
 
 class Places:
@@ -45,7 +43,7 @@ class Places:
         if found is not None:
             return _stated(found, self.paths)
         kept = self._kept(provenance)
-        return None if kept is None or kept.statement is None else Stated(kept.statement, kept.place, None)
+        return None if kept is None or kept.statement is None else Stated(kept.statement, kept.place)
 
     def equal(self, statement: Statement | None) -> Stated | None:
         """The same statement, word for word, where the workspace or DVC has it."""
@@ -67,7 +65,7 @@ class Places:
         """The statement in models/export of the working folder."""
         file = self.paths.export / STATEMENT_FILE
         try:
-            return Stated(statements.read(file), shown(file), file.parent)
+            return Stated(statements.read(file), shown(file))
         except IntegrityError:
             return None
 
@@ -78,8 +76,8 @@ class Places:
         """
         other: tuple[Mapping[str, Any] | None, str] = (None, "")
         for file in near:
-            data = file.read_bytes()
-            if (raw := provenance_of(data)) is None:
+            data = self.objects.read_file(file)
+            if data is None or (raw := provenance_of(data)) is None:
                 continue
             if hashlib.sha256(data).hexdigest() == digest:
                 return raw, shown(file)
@@ -98,9 +96,8 @@ class Places:
 
 
 def _stated(found: FoundStatement, paths: Paths) -> Stated:
-    folder = found.export.folder
-    place = found.place if folder is None else shown(paths.export / STATEMENT_FILE)
-    return Stated(found.statement, place, folder)
+    in_workspace = found.export.folder is not None
+    return Stated(found.statement, shown(paths.export / STATEMENT_FILE) if in_workspace else found.place)
 
 
 def shown(path: Path) -> str:

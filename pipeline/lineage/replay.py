@@ -99,6 +99,10 @@ def replay(identified: Identified, paths: Paths, say: Say, keep: bool = False) -
         return ReplayReport("unverifiable", "a prediction is no build of the pipeline; replay the model it was made "
                             "with, and run `kumulus predict` again with its settings")
     if not _is_named(identified, statement):
+        if identified.resource:  # found by its place alone, as of a training that was not exported
+            return ReplayReport("unverifiable", f"{identified.target} must be bytes that a statement names: none at "
+                                f"hand names sha256 {identified.sha256}; export what it became part of, or ask about "
+                                "the recorded version")
         return ReplayReport("contradicted", f"{identified.target} must be a file that its statement names: sha256 "
                             f"{identified.sha256} is none of it; it was changed after the export, so that there is "
                             "nothing to make again")
@@ -180,12 +184,14 @@ def judge(compared: Sequence[Compared], excuses: Sequence[str]) -> tuple[Outcome
                              "export the model again")
     wrong = [one for one in judged if not one.equal]
     if not wrong:
-        return "verified", f"{len(judged)} artifacts and files are byte-identical, weights and maps among them"
+        return "verified", f"{len(judged)} artifacts and files are byte-identical{_among(judged)}"
     if not excuses:
         return "contradicted", (f"on the same machine type, libraries and params, {len(wrong)} of {len(judged)} "
                                 f"artifacts and files differ, first {wrong[0].name}")
     why = "; ".join(excuses)
     decisive = [one for one in judged if one.kind in ("weights", "map")]
+    if not decisive:
+        return "unverifiable", f"no weights and no class map were compared, other files differ, and {why}"
     if all(one.equal for one in decisive):
         return "verified", f"weights and class maps are byte-identical, though other files differ ({why})"
     unknown = [one for one in decisive if not one.equal and one.within is None]
@@ -196,6 +202,13 @@ def judge(compared: Sequence[Compared], excuses: Sequence[str]) -> tuple[Outcome
     if unknown:
         return "unverifiable", f"{unknown[0].name}: {unknown[0].note}; `dvc pull` brings them; {why}"
     return "verified", f"weights and class maps agree within the tolerances ({tolerances()}), while {why}"
+
+
+def _among(judged: Sequence[Compared]) -> str:
+    """Which of weights and maps are among what was compared, to be told after the rest."""
+    kinds = [word for kind, word in (("weights", "weights"), ("map", "maps"))
+             if any(one.kind == kind for one in judged)]
+    return f", {' and '.join(kinds)} among them" if kinds else ""
 
 
 def _threads(statement: Statement) -> int:
@@ -209,5 +222,7 @@ def _found_differences(statement: Statement, replayed: Paths) -> list[str]:
     for stage, recorded in statement.environments.items():
         now = recorded_environment(stage, replayed)
         for key, (old, new) in (differences(recorded, now) if now is not None else {}).items():
+            if key == "threads" and "precision" not in recorded:
+                continue  # replay sets the threads of stages without a network, which say what is set
             found[f"{key.removeprefix('libraries.')}: {old} -> {new}"] = None
     return list(found)

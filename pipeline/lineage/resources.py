@@ -24,9 +24,9 @@ READS: Mapping[str, tuple[str, ...]] = MappingProxyType({
 })
 
 #: Folder in provenance.json -> artifact and the stage that makes it.
-_FOLDERS = {"raw": ("data/raw", "acquire"), "labels": ("data/labels", "refine_labels"),
-            "scenes": ("data/scenes", "rasterize"), "splits": ("data/splits", "spatial_split"),
-            "checkpoint": ("models/checkpoint", "train")}
+FOLDERS = {"raw": ("data/raw", "acquire"), "labels": ("data/labels", "refine_labels"),
+           "scenes": ("data/scenes", "rasterize"), "splits": ("data/splits", "spatial_split"),
+           "checkpoint": ("models/checkpoint", "train")}
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _of_provenance(raw: Mapping[str, Any]) -> Iterable[Resource]:
         yield Resource(f"data/raw/{asset['file']}", "source", asset["sha256"], uri=asset.get("href", ""),
                        licence=asset.get("licence", ""))
     for folder, files in data.get("files", {}).items():
-        name, stage = _FOLDERS.get(folder, (folder, ""))
+        name, stage = FOLDERS.get(folder, (folder, ""))
         yield Resource(name, "artifact", canonical_sha256(files), stages=(stage,) if stage else ())
         for path, sha256 in files.items():
             yield Resource(f"{name}/{path}", "file", sha256, artifact=name)
@@ -110,8 +110,8 @@ def _of_provenance(raw: Mapping[str, Any]) -> Iterable[Resource]:
 
 
 def _assets(catalog: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The entries of a catalog that are files of data/raw."""
-    entries = [*catalog.get("scenes", []), catalog.get("labels"), catalog.get("reference"), *catalog.get("assets", [])]
+    """The entries of a catalog that are files of data/raw; answers of a network (`assets`) are none."""
+    entries = [*catalog.get("scenes", []), catalog.get("labels"), catalog.get("reference")]
     return [entry for entry in entries if isinstance(entry, Mapping) and entry.get("file") and entry.get("sha256")]
 
 

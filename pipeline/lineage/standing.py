@@ -5,7 +5,6 @@ remotes, git, or among the artifacts of evaluate's run in MLflow. Nothing is tak
 """
 
 import json
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,8 @@ from typing import Any
 from pipeline.errors import IntegrityError
 from pipeline.evaluation.gating import gates
 from pipeline.evaluation.tally import NETWORK, TTA
-from pipeline.experiments.results import Result, read_result
+from pipeline.experiments.results import Result
+from pipeline.lineage.diff_scores import SCORED, read_scored
 from pipeline.lineage.finder import Finder
 from pipeline.lineage.identify import Identified
 from pipeline.metrics.gates import Gate
@@ -23,8 +23,7 @@ from pipeline.tracking.delivery import RUN_KEY, STAGE
 from pipeline.tracking.lookup import FoundVersion, Lookup
 from pipeline.tracking.statement import Resource, Statement
 
-_METRICS, _SPLIT = "reports/evaluate/metrics.json", "data/splits"
-_FILES = (_METRICS, "reports/evaluate/confusions.parquet", "data/splits/certificate.json")
+_SPLIT = "data/splits"
 
 
 @dataclass(frozen=True)
@@ -72,16 +71,16 @@ def standing(version: FoundVersion, identified: Identified, finder: Finder, look
     runs = [run.run_id for run in lookup.runs({RUN_KEY: statement.run_key, STAGE: "evaluate"})]
     found: dict[str, Path] = {}
     missing = []
-    for name in _FILES:
+    for short, name in SCORED.items():
         file = _file(name, statement, runs, finder, lookup)
         if file is None:
             missing.append(f"{name} of {version.name} version {version.version}, as its statement names it, is in no "
                            "place that was searched: workspace, DVC, git, MLflow")
         else:
-            found[Path(name).name] = file
+            found[short] = file
     metrics = json.loads(found["metrics.json"].read_bytes()) if "metrics.json" in found else None
     judged = () if metrics is None else _judged(metrics, statement, method)
-    result = _result(found, method) if len(found) == len(_FILES) else None
+    result = read_scored(found, method) if len(found) == len(SCORED) else None
     split = next((r.sha256 for r in statement.resources if r.kind == "artifact" and r.name == _SPLIT), "")
     return Standing(version, method, metrics, result, split, statement.params, judged, tuple(missing))
 
@@ -92,7 +91,7 @@ def _judged(metrics: Mapping[str, Any], statement: Statement, method: str) -> tu
         declared = statement.params["evaluate"]
         return gates(metrics, parse_targets(declared.get("targets")), declared["bootstrap"]["confidence"], method)
     except (KeyError, ValueError) as error:
-        raise IntegrityError(f"the statement's params and {_METRICS} must be of one build to be judged: "
+        raise IntegrityError(f"the statement's params and {SCORED['metrics.json']} must be of one build to be judged: "
                              f"{type(error).__name__} {error}; see `kumulus trace --verify`") from error
 
 
@@ -110,10 +109,3 @@ def _logged(resource: Resource, runs: list[str], finder: Finder, lookup: Lookup)
         if kept is not None and (found := finder.resource(resource, kept)) is not None:
             return found
     return None
-
-
-def _result(files: Mapping[str, Path], method: str) -> Result:
-    with tempfile.TemporaryDirectory(prefix="kumulus-promote-") as name:
-        for file, path in files.items():
-            (Path(name) / file).symlink_to(path.resolve())
-        return read_result(Path(name), method)

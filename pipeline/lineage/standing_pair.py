@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.evaluation.gating import gates
-from pipeline.experiments.results import Blocks, Result
+from pipeline.experiments.comparison import by_place, other_ground
+from pipeline.experiments.results import Result
 from pipeline.lineage.standing import Standing
 from pipeline.metrics.bootstrap import Estimate, Resamples, differences, sample_scores
-from pipeline.metrics.confusion import Confusion
 from pipeline.params.evaluate import BootstrapParams
 from pipeline.params.targets import Target, parse_target
 from pipeline.seeding import generator
@@ -85,17 +85,10 @@ def _unpaired(candidate: Standing, champion: Standing) -> str:
         return f"the counts by block of version {lacking.version.version} were not found"
     if candidate.split != champion.split:
         return "the two were made on different splits, so what one is scored on the other may have been trained on"
-    if ours.classes != theirs.classes:
-        return f"their classes differ: {list(ours.classes)} and {list(theirs.classes)}"
-    if ours.truth != theirs.truth:
-        return f"one is scored against {ours.truth}, the other against {theirs.truth}"
-    common = _common(ours, theirs)
-    if not common:
-        return "they were scored on no common block, as they held out different folds"
-    truths, others = ours.truths, theirs.truths
-    if differing := [block for block in common if truths[block] != others[block]]:
-        return f"the truth differs in {len(differing)} of {len(common)} blocks, as labels or pixels do"
-    return ""
+    common, number = _common(ours, theirs), champion.version.version
+    if why := other_ground(theirs, ours, f"version {number}", common):
+        return f"version {candidate.version.version} against version {number}: {why}"
+    return "" if common else "they were scored on no common block, as they held out different folds"
 
 
 def _common(first: Result, second: Result) -> list[int]:
@@ -109,20 +102,11 @@ def _differences(candidate: Standing, champion: Standing) -> tuple[Mapping[str, 
     assert theirs is not None
     common = _common(ours, theirs)
     params = BootstrapParams.model_validate(candidate.params["evaluate"]["bootstrap"])
-    places = [_places({block: r.network[block] for block in common}, ours.place_of_block) for r in (ours, theirs)]
+    places = [by_place({block: r.network[block] for block in common}, ours.place_of_block) for r in (ours, theirs)]
     rng = generator(int(candidate.params["seed"]), "bootstrap", "val", ours.truth)  # the draws of evaluate
     resamples = Resamples.draw(sorted(places[0]), params.resamples, params.confidence, rng)
     first, second = (sample_scores(blocks, ours.classes, resamples) for blocks in places)
     return differences(first, second, resamples), len(common)
-
-
-def _places(blocks: Blocks, place_of_block: Mapping[int, int]) -> dict[int, Confusion]:
-    """Counts by place: blocks that show one ground are drawn together."""
-    found: dict[int, Confusion] = {}
-    for block, confusion in blocks.items():
-        place = place_of_block.get(block, block)
-        found[place] = found[place] + confusion if place in found else confusion
-    return dict(sorted(found.items()))
 
 
 def _flat(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Values of params as plain data: one by its dotted key, and whether those that a file gives are those on record."""
+"""Whether the values of params that a file gives are those on record."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,10 +13,3 @@ def contained(given: Any, recorded: Any) -> bool:
         return (isinstance(recorded, list | tuple) and len(given) == len(recorded)
                 and all(contained(a, b) for a, b in zip(given, recorded, strict=True)))
     return bool(given == recorded)
-
-
-def value_at(values: Any, key: str) -> Any:
-    """The value at a dotted key; None where there is none."""
-    for part in key.split("."):
-        values = values.get(part) if isinstance(values, Mapping) else None
-    return values

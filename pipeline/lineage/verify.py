@@ -44,6 +44,8 @@ def verify(identified: Identified, paths: Paths, progress: bool = True) -> Repor
         links += chain(case, case.statement)
     if not objects.lock_is_as_read:
         links = [_unsettled(link, case) for link in links]
+    if any(_is_by_lock(link) for link in links) and (trouble := objects.lock_trouble):
+        links = [_unjudged(link, trouble) if _is_by_lock(link) else link for link in links]
     files, size = hashes.read_so_far
     return Report(tuple(links), files, size)
 
@@ -56,6 +58,20 @@ def _unsettled(link: Link, case: Case) -> Link:
         return link
     return replace(link, verdict=Verdict.ABSENT, message=f"{link.name} must be held against a dvc.lock that stays: "
                    "it was written while this ran, as `dvc repro` does; verify again when that is done")
+
+
+def _is_by_lock(link: Link) -> bool:
+    """Whether a link is about other bytes in the workspace, of which dvc.lock says whether they are an alarm.
+
+    The scene of a prediction is not the workspace's: dvc.lock has no say in it.
+    """
+    return link.verdict is Verdict.MOVED_ON and link.place in _OF_LOCK and link.node != "scene"
+
+
+def _unjudged(link: Link, trouble: str) -> Link:
+    """Such a link where dvc.lock is damaged or gone: it may have named the bytes on record."""
+    return replace(link, verdict=Verdict.ABSENT, counts=True, message=f"{link.name} must be held against dvc.lock: "
+                   f"{trouble}; bring that back (`git checkout dvc.lock`), or remove what lies at {link.name}")
 
 
 def _prediction(case: Case, stated: Statement) -> Iterator[Link]:
@@ -100,8 +116,9 @@ def _build(case: Case, stated: Statement, neighbours: bool = True) -> Iterator[L
         of_outs = {out: check_files.artifact_items(case, out, inside.get(out.name, []), claims) for out in outs}
         others = [*check_files.ancestor_items(case, stated), *check_files.input_items(case, stated, claims)]
         code = check_files.code_items(case, stated, claims)
-        case.hashes.read(place.path for items in (*of_outs.values(), others, code) for item in items
-                         for place in item.places)
+        lists = [path for out in outs if (path := case.objects.dvc.cached(out.md5)) is not None]
+        case.hashes.read([*lists, *(place.path for items in (*of_outs.values(), others, code) for item in items
+                                    for place in item.places)])
         yield from _finished(case, stated, claims, neighbours)
         all_items = [*(item for items in of_outs.values() for item in items), *others, *code]
         judged = judge(all_items, case.objects, case.hashes)

@@ -1,3 +1,4 @@
+// The page of `kumulus trace --html`: choosing, finding and walking boxes; without it they are links to the details.
 "use strict";
 (() => {
   const one = (selector, within = document) => within.querySelector(selector);

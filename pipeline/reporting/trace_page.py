@@ -139,10 +139,15 @@ def _check(title: str, found: Mapping[str, Any] | None) -> str:
     word = "unverifiable" if found["verdict"] == "absent" else found["verdict"]
     differing = [one for one in found.get("compared", ()) if not one["equal"]]
     lines = [*found.get("notes", ()), *(f"differs here: {line}" for line in found.get("environment", ())),
-             *(" ".join([f"{one['name']} differs", *(f"{key.replace('_', ' ')} {value:.4g}"
+             *(" ".join([f"{one['name']} differs", *(f"{key.replace('_', ' ')} {_measured(value)}"
                                                      for key, value in one["measured"].items()), one["note"]])
                for one in differing)]
     return _banner(word, f"{title}: {word}", f"<p>{text(found['message'])}</p>{_list(lines)}")
+
+
+def _measured(value: float | None) -> str:
+    """A number of a replay, which is None where it is infinite."""
+    return "infinite" if value is None else f"{value:.4g}"
 
 
 def _list(lines: Sequence[str]) -> str:

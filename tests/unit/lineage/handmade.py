@@ -5,7 +5,6 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +12,14 @@ import numpy as np
 from ruamel.yaml import YAML
 
 from pipeline.lineage.identify import Identified, identify
-from pipeline.lineage.verify import Report, verify
+from pipeline.lineage.verify import Report, Verdict, verify
 from pipeline.params.load import load
 from pipeline.paths import Paths, write_json
 from pipeline.tracking.export_statement import export_statement, write_statement
 from pipeline.tracking.oids import artifact_digests
 from pipeline.tracking.provenance import STAGES, provenance
+from tests.git_call import git
+from tests.unit.lineage.files import flip, sha256
 
 RECIPE = Path(__file__).resolve().parents[3] / "recipes/settlement.yaml"
 CODE, SCENE, WEIGHTS = "pipeline/code.py", "data/raw/scenes/a.tif", "models/checkpoint/members/0/weights.safetensors"
@@ -46,9 +47,7 @@ class Project:
         return self.root / name
 
     def git(self, *words: str) -> str:
-        done = subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b.c", *words], cwd=self.root, check=True,
-                              capture_output=True, text=True)
-        return done.stdout
+        return git(self.root, *words)
 
     def commit(self) -> None:
         self.git("add", "--all")
@@ -78,7 +77,7 @@ class Project:
         params, folder = load(self.paths.params_file), self.paths.export
         shutil.rmtree(folder, ignore_errors=True)
         write_json(folder / "provenance.json", provenance(params, self.paths, self.root))
-        digest = hashlib.sha256((folder / "provenance.json").read_bytes()).hexdigest()
+        digest = sha256(folder / "provenance.json")
         (folder / "model_card.md").write_text(f"sha256 `{digest}` of `provenance.json`\n", encoding="utf-8")
         (folder / "maps").mkdir()
         (folder / "maps/a.qml").write_text("style\n", encoding="utf-8")
@@ -160,10 +159,8 @@ def make_project(root: Path, scene_bytes: int = 1000, links: bool = False) -> Pr
     write("inputs/README.md", "Put files here.\n")
     write(SCENE, scene_bytes)
     write("data/raw/labels.gpkg", 400)
-    sha256 = {name: hashlib.sha256((root / "data/raw" / name).read_bytes()).hexdigest()
-              for name in ("scenes/a.tif", "labels.gpkg")}
-    entries = {name: {"id": "a", "file": name, "href": f"inputs/{name}", "sha256": digest, "licence": "CC0", "time": ""}
-               for name, digest in sha256.items()}
+    entries = {name: {"id": "a", "file": name, "href": f"inputs/{name}", "sha256": sha256(root / "data/raw" / name),
+                      "licence": "CC0", "time": ""} for name in ("scenes/a.tif", "labels.gpkg")}
     write_json(root / "data/raw/catalog.json", {"scenes": [entries["scenes/a.tif"]], "labels": entries["labels.gpkg"],
                                                 "reference": None})
     for name, size in (("data/labels/labels.gpkg", 300), ("data/scenes/a/image.tif", scene_bytes // 2),
@@ -189,3 +186,25 @@ def make_project(root: Path, scene_bytes: int = 1000, links: bool = False) -> Pr
 def _made(root: Path) -> Path:
     root.mkdir(parents=True)
     return root
+
+
+def named(report: Report) -> list[tuple[str, str]]:
+    """(node, place) of what is contradicted."""
+    return [(link.node, link.place) for link in report.of(Verdict.CONTRADICTED)]
+
+
+def elsewhere(traced: Project, folder: Path) -> Path:
+    """models/export copied out of the repository."""
+    shutil.copytree(traced.paths.export, folder)
+    return folder / "model_card.md"
+
+
+def rebuilt(traced: Project) -> None:
+    """Another scene, and everything made anew."""
+    scene, catalog = traced.file(SCENE), traced.paths.catalog
+    before = sha256(scene)
+    flip(scene)
+    catalog.write_text(catalog.read_text().replace(before, sha256(scene)))
+    flip(traced.file(WEIGHTS))
+    traced.export()
+    traced.lock()

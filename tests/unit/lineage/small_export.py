@@ -18,13 +18,10 @@ from pipeline.geo.grid import Grid
 from pipeline.geo.raster_io import create
 from pipeline.geo.vector_io import write_geopackage
 from pipeline.types import Window
+from tests.unit.lineage.files import sha256
 
 CLASSES = ["background", "water"]
 RUN_KEY = "0123456789abcdef0123456789abcdef"
-
-
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def md5(path: Path) -> str:

@@ -1,6 +1,5 @@
 """Tags of MLflow that were changed, deleted or made up: each is named, and none hides another."""
 
-import hashlib
 import shutil
 import sqlite3
 from contextlib import closing
@@ -16,6 +15,7 @@ from pipeline.params.load import load
 from pipeline.tracking.journal import Journal
 from pipeline.tracking.models import register_onnx
 from pipeline.tracking.sender import sync
+from tests.unit.lineage.files import sha256
 from tests.unit.lineage.handmade import Project, make_project
 from tests.unit.lineage.small_export import write_onnx
 
@@ -25,20 +25,16 @@ PARENT, PROVENANCE = "mlflow.parentRunId", "kumulus.provenance"
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project whose training, export and model are in MLflow, as the stages send them."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "DVC_ROOT"):
-            patch.delenv(name, raising=False)
-        made = make_project(tmp_path_factory.mktemp("made") / "project")
-        digest = hashlib.sha256((made.paths.export / "provenance.json").read_bytes()).hexdigest()
-        Journal.create(made.paths.journal, "k1", "train", "training", tags(made, "train")).close("FINISHED")
-        export = Journal.create(made.paths.journal, "k1", "export", "export",
-                                {**tags(made, "export"), PROVENANCE: digest})
-        for name in ("provenance.json", "lineage.json"):
-            export.artifact(made.paths.export / name, "export")
-        write_onnx(made.root / "model.onnx", {})
-        register_onnx(export, made.root / "model.onnx", "m", ["blue"], ["a"], {PROVENANCE: digest})
-        export.close("FINISHED")
-        assert {one.outcome for one in sync(made.paths)} == {"delivered"}
+    made = make_project(tmp_path_factory.mktemp("made") / "project")
+    digest = sha256(made.paths.export / "provenance.json")
+    Journal.create(made.paths.journal, "k1", "train", "training", tags(made, "train")).close("FINISHED")
+    export = Journal.create(made.paths.journal, "k1", "export", "export", {**tags(made, "export"), PROVENANCE: digest})
+    for name in ("provenance.json", "lineage.json"):
+        export.artifact(made.paths.export / name, "export")
+    write_onnx(made.root / "model.onnx", {})
+    register_onnx(export, made.root / "model.onnx", "m", ["blue"], ["a"], {PROVENANCE: digest})
+    export.close("FINISHED")
+    assert {one.outcome for one in sync(made.paths)} == {"delivered"}
     return made.root
 
 
@@ -51,9 +47,7 @@ def tags(made: Project, stage: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def project(template: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    for name in ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "DVC_ROOT"):
-        monkeypatch.delenv(name, raising=False)
+def project(template: Path, tmp_path: Path) -> Project:
     root = tmp_path / "project"
     shutil.copytree(template, root)
     return Project(root)

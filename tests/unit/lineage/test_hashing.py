@@ -1,3 +1,5 @@
+"""Digests of files, each file read once, and what cannot be read is said."""
+
 import hashlib
 import io
 import os

@@ -9,7 +9,8 @@ import pytest
 from pipeline.errors import IntegrityError, NotHereError, NotKumulusError, ParamsError
 from pipeline.lineage.identify import Identified, identify
 from pipeline.paths import Paths
-from tests.unit.lineage.small_export import sha256, write_export, write_onnx, write_prediction, write_raster
+from tests.unit.lineage.files import sha256
+from tests.unit.lineage.small_export import write_export, write_onnx, write_prediction, write_raster
 
 
 def _at(root: Path, name: str) -> Identified:
@@ -210,5 +211,3 @@ def test_two_exports_are_told_apart_by_provenance(root: Path, tmp_path: Path) ->
     found = identify(str(tmp_path / "m.onnx"), Paths(other)).statement
     assert found is not None
     assert found.params["seed"] == 2
-
-

@@ -4,10 +4,8 @@ What a file is and whether its bytes verify (`identify`, `verify`) have tests of
 tests/e2e/test_promote.py has the real ones.
 """
 
-import hashlib
 import json
 import shutil
-import socket
 import sqlite3
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -30,6 +28,7 @@ from pipeline.paths import Paths
 from pipeline.tracking.lookup import looking
 from pipeline.tracking.statement import Resource, Statement
 from pipeline.tracking.store import client, experiment_id, locate, session
+from tests.unit.lineage.files import sha256
 from tests.unit.lineage.standings import CLASSES, NAME, counts, scores
 
 CERTIFICATE = json.dumps({"shared_places": []})
@@ -46,10 +45,6 @@ def table(right: Mapping[int, tuple[int, int]]) -> pd.DataFrame:
             for block, numbers in right.items() for true in (0, 1) for predicted in (0, 1)]
     return pd.DataFrame(rows, columns=["part", "truth", "method", "member", "scene", "block", "true", "predicted",
                                        "count"])
-
-
-def sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def statement(number: int, folder: Path) -> Statement:
@@ -295,10 +290,7 @@ def test_classes_that_the_metrics_lack_are_missed(world: World) -> None:
     assert world.promote(1).reason == "1 of 1 gates are missed: ice.iou"
 
 
-def test_mlflow_away_or_ignorant(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        dead_server = f"http://127.0.0.1:{probe.getsockname()[1]}"
+def test_mlflow_away_or_ignorant(world: World, dead_server: str, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelError, match=rf"models:/{NAME}/9 must be something that MLflow at .* knows: .*kumulus s"):
         world.promote(9)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", dead_server)

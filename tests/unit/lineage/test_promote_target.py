@@ -3,7 +3,6 @@
 import hashlib
 import json
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from pipeline.lineage.promote_target import find_version
 from pipeline.paths import Paths
 from pipeline.tracking.lookup import Lookup, looking
 from pipeline.tracking.store import RefusedError, client, experiment_id, locate, session
+from tests.git_call import git
 
 NAME = "kumulus-test"
 KEY, OTHER, TWICE, AWAY = "1" * 32, "2" * 32, "3" * 32, "4" * 32
@@ -108,12 +108,6 @@ def test_what_mlflow_does_not_know(runs: dict[str, str], target: str) -> None:
 def test_an_experiment_without_a_commit_by_the_tag_of_its_run(found: Found) -> None:
     assert found("brave-fox") == "1"
     assert found("calm-owl") == "4"
-
-
-def git(root: Path, *words: str) -> str:
-    environment = {f"GIT_{who}_{what}": "a" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")}
-    return subprocess.run(["git", *words], cwd=root, env={"PATH": "/usr/bin:/bin:/usr/local/bin", **environment},
-                          check=True, capture_output=True, text=True).stdout.strip()
 
 
 @pytest.fixture

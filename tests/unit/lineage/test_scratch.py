@@ -5,13 +5,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import IntegrityError
 from pipeline.lineage.scratch import cloned
+from tests.git_call import git
+from tests.unit.tuning.waiting import stop, until
 
 #: A stage that leaves what it was given, one that fails, and one that never ends.
 STAGE = """
@@ -35,6 +36,7 @@ def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write(root, STAGE)
     monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "scratch"))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)  # no bar, also with -s
     (tmp_path / "scratch").mkdir()
     git(root, "init", "--quiet", "--initial-branch", "main")
     return root
@@ -42,11 +44,6 @@ def repo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def write(root: Path, text: str) -> None:
     (root / "stages/train.py").write_text(text, encoding="utf-8")
-
-
-def git(root: Path, *words: str) -> str:
-    return subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b.c", *words], cwd=root, check=True,
-                          capture_output=True, text=True).stdout.strip()
 
 
 def commit(root: Path) -> str:
@@ -153,14 +150,13 @@ def test_interrupted_it_ends_what_it_has_started_and_leaves_nothing(repo: Path, 
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
                                env={**os.environ, "TMPDIR": str(tmp_path / "scratch")})
     try:
-        while not (begun := list((tmp_path / "scratch").glob("*/repository/begun"))):
-            assert process.poll() is None
-            time.sleep(0.05)
-        assert begun
-        os.kill(process.pid, number)
+        until(lambda: bool(list((tmp_path / "scratch").glob("*/repository/begun"))) or process.poll() is not None,
+              "the stage has begun")
+        assert process.poll() is None
+        process.send_signal(number)
         assert process.wait(60) == status
     finally:
-        process.kill()
+        stop(process)
     assert not list((tmp_path / "scratch").glob("kumulus-replay-*"))
     running = [path for path in Path("/proc").glob("[0-9]*/cwd") if _target(path).startswith(str(tmp_path / "scratch"))]
     assert not running

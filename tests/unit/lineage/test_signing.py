@@ -16,6 +16,7 @@ from pipeline.digests import file_sha256, folder_digests
 from pipeline.errors import IntegrityError
 from pipeline.lineage import signing
 from pipeline.paths import Paths, write_json
+from tests.unit.lineage.files import flip
 
 PROVENANCE = "c0ffee123456" + "0" * 52
 
@@ -66,12 +67,6 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
 @pytest.fixture
 def signature(export: Path, pair: tuple[Path, Path], tmp_path: Path) -> Path:
     return signing.sign(export, pair[0], paths=Paths(tmp_path / "repository")).file
-
-
-def flip(file: Path) -> None:
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
 
 
 def test_signature_lies_outside_of_the_export_and_covers_every_file(

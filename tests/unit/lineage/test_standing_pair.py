@@ -60,8 +60,8 @@ def test_blocks_that_show_one_ground_are_one_place() -> None:
 
 @pytest.mark.parametrize(("changes", "why"), [
     ({"split": "other"}, "the two were made on different splits"),
-    ({"classes": ("rock", "ice")}, r"their classes differ: \['rock', 'lake'\] and \['rock', 'ice'\]"),
-    ({"truth": "refined"}, "one is scored against reference, the other against refined"),
+    ({"classes": ("rock", "ice")}, r"its classes \['rock', 'lake'\] are not version 1's \['rock', 'ice'\]"),
+    ({"truth": "refined"}, "version 2 against version 1: it is scored against reference, version 1 against refined"),
     ({"network": {5: Confusion(np.eye(2, dtype=int))}}, "no common block"),
     ({"network": {1: Confusion(np.eye(2, dtype=int)), 2: Confusion(np.eye(2, dtype=int) * 10)}},
      "the truth differs in 1 of 2 blocks"),

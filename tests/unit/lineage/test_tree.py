@@ -17,7 +17,8 @@ from pipeline.lineage.prov import to_prov
 from pipeline.lineage.text import show
 from pipeline.lineage.tree import Trace, build
 from pipeline.paths import Paths
-from tests.unit.lineage.small_export import RUN_KEY, md5, oid, sha256, write_prediction
+from tests.unit.lineage.files import sha256
+from tests.unit.lineage.small_export import RUN_KEY, md5, oid, write_prediction
 
 
 def _trace(root: Path, name: str = "models/export/maps/a_class.tif") -> Trace:

@@ -1,6 +1,5 @@
 """What verification says of a hand-made project: which link is broken, and where nothing is."""
 
-import hashlib
 import os
 import shutil
 import zlib
@@ -9,28 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.lineage.verify import Report, Verdict
+from pipeline.lineage.verify import Verdict
 from pipeline.paths import Paths
-from tests.unit.lineage.handmade import CARD, CODE, SCENE, WEIGHTS, Project, make_project
-
-
-def flip(path: Path, at: int | None = None) -> None:
-    data, state = bytearray(path.read_bytes()), path.stat()
-    data[len(data) // 2 if at is None else at] ^= 1
-    with path.open("r+b") as file:
-        file.write(data)
-    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
-
-
-def named(report: Report) -> list[tuple[str, str]]:
-    """(node, place) of what is contradicted."""
-    return [(link.node, link.place) for link in report.of(Verdict.CONTRADICTED)]
-
-
-def elsewhere(traced: Project, folder: Path) -> Path:
-    """models/export copied out of the repository."""
-    shutil.copytree(traced.paths.export, folder)
-    return folder / "model_card.md"
+from tests.unit.lineage.files import flip, sha256
+from tests.unit.lineage.handmade import CARD, CODE, SCENE, WEIGHTS, Project, elsewhere, make_project, named, rebuilt
 
 
 def test_untouched_is_verified(traced: Project) -> None:
@@ -120,7 +101,7 @@ def test_a_file_too_many_is_named(traced: Project) -> None:
 
 
 def test_what_git_serves_is_rehashed(traced: Project) -> None:
-    blob = traced.git("rev-parse", f"HEAD:{CODE}").strip()
+    blob = traced.git("rev-parse", f"HEAD:{CODE}")
     path, content = traced.file(f".git/objects/{blob[:2]}/{blob[2:]}"), b'"""Cod_."""\n'
     path.chmod(0o644)
     path.write_bytes(zlib.compress(b"blob %d\0" % len(content) + content))
@@ -147,7 +128,7 @@ def test_lineage_is_held_against_provenance_where_dvc_is_not(traced: Project, tm
     assert report.first_broken is not None
     assert report.first_broken.node == "statement"
     text = (card.parent / "lineage.json").read_text()
-    recorded = hashlib.sha256(traced.file(WEIGHTS).read_bytes()).hexdigest()
+    recorded = sha256(traced.file(WEIGHTS))
     (card.parent / "lineage.json").write_text(text.replace(recorded, recorded[::-1]))
     report = alone.verify(str(card))
     assert named(report)[0][0] == "statement"
@@ -181,10 +162,8 @@ def test_a_report_that_is_nowhere_takes_nothing_away(traced: Project) -> None:
 def remote(traced: Project, folder: Path) -> Path:
     """A clone's state before `dvc pull`: objects at a remote, none here."""
     shutil.copytree(traced.file(".dvc/cache/files"), folder / "files")
-    for name in ("data", "models", "reports", ".dvc/cache"):
-        if name != "models":
-            shutil.rmtree(traced.file(name))
-    shutil.rmtree(traced.file("models/checkpoint"))
+    for name in ("data", "models/checkpoint", "reports", ".dvc/cache"):
+        shutil.rmtree(traced.file(name))
     traced.file(".dvc/config").write_text(f"[core]\n    remote = store\n['remote \"store\"']\n    url = {folder}\n")
     return folder
 
@@ -203,17 +182,6 @@ def test_a_remote_that_is_away_is_said(traced: Project, tmp_path: Path) -> None:
     store = remote(traced, tmp_path / "store")
     shutil.rmtree(store)
     assert traced.verify().verdict is Verdict.ABSENT
-
-
-def rebuilt(traced: Project) -> None:
-    """Another scene, and everything made anew."""
-    scene, catalog = traced.file(SCENE), traced.paths.catalog
-    before = hashlib.sha256(scene.read_bytes()).hexdigest()
-    flip(scene)
-    catalog.write_text(catalog.read_text().replace(before, hashlib.sha256(scene.read_bytes()).hexdigest()))
-    flip(traced.file(WEIGHTS))
-    traced.export()
-    traced.lock()
 
 
 def test_a_workspace_about_another_build_has_moved_on(traced: Project, tmp_path: Path) -> None:
@@ -340,12 +308,11 @@ def test_params_hold_when_the_schema_has_changed_since(traced: Project) -> None:
         assert '"patience": ' in text
         path.write_text(text.replace('"patience": ', '"a_key_of_then": 1, "patience": '))
     name = "models/export/provenance.json"
-    digest, old = (hashlib.sha256(path.read_bytes()).hexdigest() for path in (traced.file(name), traced.cached(name)))
+    digest, old = map(sha256, (traced.file(name), traced.cached(name)))
     card = traced.file(CARD)
     card.write_text(card.read_text().replace(old, digest))
     text = rewrite.read_text().replace(old, digest)
-    rewrite.write_text(text.replace(hashlib.sha256(traced.cached(CARD).read_bytes()).hexdigest(),
-                                    hashlib.sha256(card.read_bytes()).hexdigest()))
+    rewrite.write_text(text.replace(sha256(traced.cached(CARD)), sha256(card)))
     traced.lock()
     assert traced.verify().verdict is Verdict.VERIFIED
     assert not traced.verify().of(Verdict.MOVED_ON)

@@ -18,17 +18,13 @@ from pipeline.lineage.verify import Verdict, verify
 from pipeline.paths import write_json
 from pipeline.tracking.oids import folder_oid, git_blob
 from pipeline.tracking.statement import Statement
-from tests.unit.lineage.handmade import CARD, CODE, SCENE, WEIGHTS, Project, address
-from tests.unit.lineage.test_verify import elsewhere, named, rebuilt
+from tests.unit.lineage.files import sha256
+from tests.unit.lineage.handmade import CARD, CODE, SCENE, WEIGHTS, Project, address, elsewhere, named, rebuilt
 
 LINEAGE, PROVENANCE = "models/export/lineage.json", "models/export/provenance.json"
 
 #: A regular file that opens and gives an error to whoever reads it, also to root.
 UNREADABLE = Path("/proc/self/mem")
-
-
-def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def rewritten(path: Path, **changes: Any) -> None:

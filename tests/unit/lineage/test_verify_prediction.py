@@ -1,6 +1,5 @@
 """What verification says of a predicted map: it leads into the build of its model."""
 
-import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +14,8 @@ from pipeline.lineage.tree import build
 from pipeline.lineage.verify import Verdict, verify
 from pipeline.paths import write_json
 from pipeline.types import Window
-from tests.unit.lineage.handmade import CARD, WEIGHTS, Project
-from tests.unit.lineage.test_verify import flip, named
+from tests.unit.lineage.files import flip, sha256
+from tests.unit.lineage.handmade import CARD, WEIGHTS, Project, named
 
 
 def predicted(traced: Project, folder: Path) -> Path:
@@ -29,7 +28,7 @@ def predicted(traced: Project, folder: Path) -> Path:
     scene.write_bytes(b"scene")
     digest = traced.identified().provenance
     made.write_text(f"sha256 `{digest}` of `provenance.json`\n", encoding="utf-8")
-    model = {"name": "model_card.md", "sha256": hashlib.sha256(traced.file(CARD).read_bytes()).hexdigest()}
+    model = {"name": "model_card.md", "sha256": sha256(traced.file(CARD))}
     write_statement(folder / "s_lineage.json", prediction_statement(scene, model, digest, [made], {"bands": []}))
     return made
 
@@ -61,12 +60,12 @@ def test_a_prediction_without_its_scene_or_model_is_unverifiable(traced: Project
 def tampered(traced: Project, folder: Path) -> Path:
     """A map by a model that carries the build's tags and is none of its finished files."""
     made = predicted(traced, folder)
-    lineage, own = folder / "s_lineage.json", hashlib.sha256(traced.file(CARD).read_bytes()).hexdigest()
+    lineage, own = folder / "s_lineage.json", sha256(traced.file(CARD))
     mine = folder / "mine.md"
     mine.write_bytes(traced.file(CARD).read_bytes() + b"weights scaled\n")
     raw = json.loads(lineage.read_text())
     (entry,) = [e for e in raw["predicate"]["buildDefinition"]["resolvedDependencies"] if e["digest"]["sha256"] == own]
-    entry |= {"name": "mine.md", "digest": {"sha256": hashlib.sha256(mine.read_bytes()).hexdigest()}}
+    entry |= {"name": "mine.md", "digest": {"sha256": sha256(mine)}}
     write_json(lineage, raw)
     return made
 
@@ -113,7 +112,7 @@ def test_a_prediction_has_one_model_and_a_scene(
                                                   ("", Verdict.CONTRADICTED)])
 def test_the_maps_own_tag_names_the_model_too(traced: Project, tmp_path: Path, carried: str, verdict: Verdict) -> None:
     made = predicted(traced, tmp_path / "predictions")
-    own = hashlib.sha256(traced.file(CARD).read_bytes()).hexdigest()
+    own = sha256(traced.file(CARD))
     facts = {"model sha256": own if carried == "own" else carried}
     found = replace(traced.identified(str(made)), kind="geotiff", facts=facts)
     report = verify(found, traced.paths, progress=False)
@@ -123,20 +122,19 @@ def test_the_maps_own_tag_names_the_model_too(traced: Project, tmp_path: Path, c
 
 def test_the_maps_beside_a_statement_are_asked_for_their_tags(traced: Project, tmp_path: Path) -> None:
     folder = tmp_path / "predictions"
-    made = predicted(traced, folder)
+    predicted(traced, folder)
     lineage = folder / "s_lineage.json"
     digest = traced.identified().provenance
     written, before = folder / "s_map.tif", json.loads(lineage.read_text())
     grid = Grid("", Affine(10, 0, 0, 0, -10, 0), 4, 4)
-    own = hashlib.sha256(traced.file(CARD).read_bytes()).hexdigest()
+    own = sha256(traced.file(CARD))
     for model, wrong in ((own, 0), ("0" * 64, 1)):
         tags = {"KUMULUS_PROVENANCE": digest, "KUMULUS_MODEL": model}
         with create(written, grid, "uint8", ["class"], 255, tags) as target:
             target.write(np.ones((4, 4), dtype=np.uint8), Window(0, 0, 4, 4))
-        entry = {"name": "s_map.tif", "digest": {"sha256": hashlib.sha256(written.read_bytes()).hexdigest()}}
+        entry = {"name": "s_map.tif", "digest": {"sha256": sha256(written)}}
         write_json(lineage, before | {"subject": [*before["subject"], entry]})
         assert named(traced.verify(str(lineage))) == [("model", str(written))] * wrong
-    assert made.is_file()
 
 
 def test_every_link_is_of_a_node_of_the_trace(traced: Project, tmp_path: Path) -> None:
