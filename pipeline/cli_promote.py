@@ -1,4 +1,4 @@
-"""`kumulus promote`."""
+"""`kumulus promote`: give a registered version an alias, if its gates hold and all of it is verified."""
 
 from typing import Annotated
 
@@ -15,8 +15,8 @@ def register(app: typer.Typer) -> None:
     @answering_in_one_line
     def promote(
         run: Annotated[str, typer.Argument(
-            help="models:/name/version, models:/name@alias, a run's id in MLflow, a training's key (its first eight "
-                 "characters do), or the name of an experiment of DVC")],
+            help="models:/name/version, models:/name@alias, a run in MLflow (its id or runs:/id), a training's key "
+                 "(its first eight characters do), or the name of an experiment of DVC")],
         alias: Annotated[str, typer.Option(help="the alias to move, such as candidate")] = "champion",
         without_targets: Annotated[bool, typer.Option(
             "--without-targets", help="also promote what declares no evaluate.targets")] = False,

@@ -48,6 +48,9 @@ def tune(
         raise ParamsError("--apply must stand without --trials and --status: it tries nothing, and writes what the "
                           "study has found; leave one of them out")
     paths = Paths()
+    if workers > 1 and (apply or status):
+        typer.echo(f"--workers {workers} has no effect with --{'apply' if apply else 'status'}, which tries nothing",
+                   err=True)
     params, declared = load(paths.params_file), read_space(file)
     place = Place(paths.studies, storage)
     about = subject(params, paths, declared)
@@ -203,13 +206,13 @@ def _apply(place: "Place", about: "Subject", declared: "TuneFile", paths: Paths)
     """Write the study's best values into params.yaml."""
     from pipeline.tuning.apply import apply
     from pipeline.tuning.history import winner
-    from pipeline.tuning.study import BASIS, load
+    from pipeline.tuning.study import load
 
     with place.answering():
         study = load(place, about.name, declared)
-        best, began = winner(study, declared), study.user_attrs[BASIS]["train"]
+        best = winner(study, declared)
     typer.echo(f"trial {best.number} of study {about.name}, {declared.metric} {best.score:.4f} on inner folds")
-    typer.echo(str(apply(paths, declared, dict(best.values), began)))
+    typer.echo(str(apply(paths, dict(best.values))))
 
 
 def register(app: typer.Typer) -> None:

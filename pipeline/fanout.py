@@ -29,6 +29,7 @@ from typing import Any, Generic, TypeVar
 
 from tqdm import tqdm
 
+from pipeline.cores import available_cores
 from pipeline.errors import KumulusError, ParamsError
 
 J = TypeVar("J")
@@ -170,9 +171,8 @@ def _end_with_parent() -> None:
 @contextmanager
 def _thread_limit(workers: int) -> Iterator[None]:
     """Processes started within share the cores instead of each taking all; what the user has set stays."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     added = [name for name in _THREADS if name not in os.environ]
-    os.environ.update(dict.fromkeys(added, str(max(1, cores // workers))))
+    os.environ.update(dict.fromkeys(added, str(max(1, available_cores() // workers))))
     try:
         yield
     finally:

@@ -1,7 +1,7 @@
 """Stage acquire: bring scenes, labels and an independent reference into data/raw.
 
 Reads params.yaml: task, acquire; the files that acquire.inputs lists.
-Writes data/raw/: scenes/<id>.tif, labels.gpkg, reference/, catalog.json.
+Writes data/raw/: scenes/<id>.tif, labels.gpkg, reference/, catalog.json; reports/acquire/environment.json.
 """
 
 from pipeline.errors import one_line_errors

@@ -2,7 +2,7 @@
 
 Reads params.yaml: task, rasterize; data/raw/, data/labels/.
 Writes data/scenes/: manifest.json and, for each scene, image, valid, labels, labels_raw, weight and, where there is an
-independent reference, reference and strata.
+independent reference, reference and strata; reports/rasterize/environment.json.
 """
 
 import json

@@ -17,7 +17,8 @@ from pipeline.digests import LOCK_FILE, canonical_sha256, file_sha256, path_sha2
 from pipeline.errors import ParamsError
 from pipeline.experiments.declaration import Ablation, Changes
 from pipeline.experiments.overrides import words
-from pipeline.params.changes import leaves, value_at, with_changes
+from pipeline.params.changes import leaves, with_changes
+from pipeline.params.dotted import value_at
 from pipeline.params.evaluate import BootstrapParams, EvaluateParams
 from pipeline.params.load import Params, load
 from pipeline.params.spatial_split import SplitParams

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from pipeline.cores import available_cores
 from pipeline.types import AnyArray
 
 #: Fewer pairs are not worth a thread.
@@ -17,7 +18,7 @@ def thread_count() -> int:
     given = os.environ.get("NUMBA_NUM_THREADS", "")
     if given.isdigit() and int(given):
         return int(given)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return available_cores()
 
 
 def in_threads(operation: Callable[[AnyArray, AnyArray], AnyArray], a: AnyArray, b: AnyArray) -> AnyArray:

@@ -58,11 +58,3 @@ def with_changes(raw: Mapping[str, Any], changes: Changes) -> dict[str, Any]:
             node = child
         node[last] = copy.deepcopy(value)
     return result
-
-
-def value_at(raw: Mapping[str, Any], key: str) -> Any:
-    """The value of a dotted key; None where there is none."""
-    node: Any = raw
-    for part in key.split("."):
-        node = node.get(part) if isinstance(node, Mapping) else None
-    return node

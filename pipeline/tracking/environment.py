@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pipeline.cores import available_cores
 from pipeline.errors import IntegrityError
 from pipeline.paths import Paths
 from pipeline.training.cpu import cpu_type
@@ -100,11 +101,11 @@ def _object(path: Path, remedy: str) -> dict[str, Any]:
 
 
 def _threads() -> int:
-    """Threads that torch computes with where it is loaded, else those OpenMP is given, else the cores."""
+    """Threads that torch computes with where it is loaded, else those OpenMP is given, else the cores it may use."""
     if (torch := sys.modules.get("torch")) is not None:
         return int(torch.get_num_threads())
     given = os.environ.get("OMP_NUM_THREADS", "")
-    return int(given) if given.isdecimal() else os.cpu_count() or 1
+    return int(given) if given.isdecimal() else available_cores()
 
 
 def _version(library: str) -> str | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from pathspec import GitIgnoreSpec
 
+from pipeline.cores import available_cores
 from pipeline.digests import canonical_sha256
 from pipeline.errors import IntegrityError
 
@@ -22,7 +23,7 @@ from pipeline.errors import IntegrityError
 _NEVER = (".git", ".hg/", ".dvc/")
 
 _PIECE = 1 << 20
-_THREADS = min(8, os.cpu_count() or 1)
+_THREADS = min(8, available_cores())
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,7 @@ def artifact_digests(path: Path, root: Path) -> ArtifactDigests:
 def folder_oid(files: Mapping[str, str]) -> str:
     """DVC's id of a folder by the md5 of its files, whose paths are relative to it and have forward slashes."""
     entries = [{"md5": files[name], "relpath": name} for name in sorted(files)]
-    text = json.dumps(entries, sort_keys=True).encode()
-    return hashlib.md5(text, usedforsecurity=False).hexdigest() + ".dir"
+    return md5_of(json.dumps(entries, sort_keys=True).encode()) + ".dir"
 
 
 def tracked_files(folder: Path, root: Path) -> list[str]:
@@ -100,6 +100,11 @@ def tracked_files(folder: Path, root: Path) -> list[str]:
     return sorted(found)
 
 
+def md5_of(data: bytes) -> str:
+    """DVC's id of a file with these bytes."""
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
 def git_blob(data: bytes) -> str:
     """Git's id of a file with these bytes (a repository with sha1 ids, no filters)."""
     return hashlib.sha1(b"blob %d\0" % len(data) + data, usedforsecurity=False).hexdigest()
@@ -108,7 +113,11 @@ def git_blob(data: bytes) -> str:
 def _ignored(root: Path) -> Callable[[Path, bool], bool]:
     """Whether DVC leaves a path (absolute; a folder or not) out, by .dvcignore in `root` or by its own rule."""
     file, base = root / ".dvcignore", root.absolute()
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    except OSError as error:
+        raise IntegrityError(f"{file} must be readable, as it says which files DVC counts: {error}; see who may read "
+                             "it") from error
     spec = GitIgnoreSpec.from_lines([*_NEVER, *lines])
 
     def matches(path: Path, is_folder: bool) -> bool:

@@ -5,7 +5,8 @@ what is read after moving must be what was written. Between two machines that sh
 left, in which one of two promotions is told so, or the later one wins.
 
 Each version that was given an alias keeps the tag `kumulus.alias.<alias>`: a JSON list, one entry a time, of when that
-was and which version had the alias before.
+was and which version had the alias before. An entry whose successor has the same `before` may be an attempt that was
+cut off; none is ever taken out, since an alias that was removed in between leaves the same trace.
 """
 
 import json
@@ -67,7 +68,7 @@ def history(tags: Mapping[str, str], alias: str) -> tuple[Held, ...]:
 def move(paths: Paths, version: FoundVersion, alias: str, expected: str) -> bool:
     """Give an alias to a version, and put on the version when that was and who had it before.
 
-    The history is written first: a kill in between leaves an entry that the next call replaces.
+    The history is written first, so that no alias is without one; a kill in between leaves an entry of an attempt.
 
     Args:
         paths: the repository, whose MLflow is asked.
@@ -107,26 +108,14 @@ def _move(mlflow_client: "MlflowClient", version: FoundVersion, alias: str, expe
     if holder != expected:
         raise ModelError(f"{subject} must be where it was when the two were compared: it has moved from version "
                          f"{expected or 'none'} to {holder or 'none'}; run this again")
-    entries = json.dumps([asdict(entry) for entry in _grown(mlflow_client, version, alias, holder)])
+    held = history(mlflow_client.get_model_version(version.name, version.version).tags, alias)
+    entries = json.dumps([asdict(entry) for entry in (*held, Held(now(), holder))])
     mlflow_client.set_model_version_tag(version.name, version.version, _tag(alias), entries)
     mlflow_client.set_registered_model_alias(version.name, alias, version.version)
     if (after := _holder(mlflow_client, version.name, alias)) != version.version:
         raise ModelError(f"{subject} must stay where it was moved to: version {after or 'none'} has it and not "
                          f"{version.version}, as somebody else moved it at the same time; run this again")
     return True
-
-
-def _grown(mlflow_client: "MlflowClient", version: FoundVersion, alias: str, holder: str) -> list[Held]:
-    """The version's history with a new entry; one that never came true, since the holder is still the same, goes."""
-    tags = mlflow_client.get_model_version(version.name, version.version).tags
-    entries = list(history(tags, alias))
-    since = ""
-    if holder:
-        times = history(mlflow_client.get_model_version(version.name, holder).tags, alias)
-        since = times[-1].time if times else ""
-    if entries and entries[-1].before == holder and entries[-1].time > since:
-        entries.pop()
-    return [*entries, Held(now(), holder)]
 
 
 def _holder(mlflow_client: "MlflowClient", name: str, alias: str) -> str:

@@ -14,7 +14,6 @@ for MLflow nor fails with it.
 """
 
 import contextlib
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -24,6 +23,7 @@ from typing import Protocol
 from pipeline.errors import IntegrityError
 from pipeline.paths import Paths
 from pipeline.tracking.delivery import MEMBER, TRIAL
+from pipeline.tracking.environment import run_record
 from pipeline.tracking.journal import Journal
 from pipeline.tracking.sampling import sampled
 from pipeline.tracking.sender import finish, start
@@ -112,12 +112,10 @@ def run_key(paths: Paths) -> str:
     Raises:
         IntegrityError: models/run.json is missing or holds no key.
     """
-    try:
-        key = json.loads(paths.run_file.read_text(encoding="utf-8"))["key"]
-    except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError) as error:
-        raise IntegrityError(f"{paths.run_file} must hold the key of the training: {error}; "
-                             "run `dvc repro` or `dvc pull`") from error
-    return str(key)
+    if not (run := run_record(paths.run_file)):
+        raise IntegrityError(f"{paths.run_file} must hold the key of the training: it is not there; run `dvc repro` or "
+                             "`dvc pull`")
+    return str(run["key"])
 
 
 def _journal(paths: Paths, key: str, stage: str, label: str, tags: Mapping[str, str], name: str = "") -> Journal:

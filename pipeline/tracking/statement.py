@@ -194,6 +194,9 @@ def _resources(definition: Mapping[str, Any], params: Mapping[str, Any]) -> tupl
 def _resource(entry: Any, inputs: str) -> Resource:
     digest, notes = as_mapping("digest", _key(entry, "digest")), as_mapping("annotations", _key(entry, "annotations"))
     kind = as_line("a resource's kind", _key(notes, "kind"))
+    if kind not in RESOURCE_KINDS:
+        raise IntegrityError(f"a resource's kind must be one of {list(RESOURCE_KINDS)}: got {kind!r}; take the file "
+                             "from where it came anew")
     name = as_line("a resource's name", _key(entry, "name"))
     if kind != "asset":  # that is "item:role", and no file
         wellformed.check_name(name.removeprefix("inputs:/") or ".", f"the name of a resource of kind {kind}",

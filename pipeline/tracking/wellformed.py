@@ -13,6 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from pipeline.errors import IntegrityError
+from pipeline.params.dotted import value_at
 
 #: In names and addresses no control character and no half of a surrogate pair; elsewhere a text may have lines.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -60,6 +61,9 @@ def provenance_of(data: bytes) -> Mapping[str, Any] | None:
             if entry is not None:
                 for key, value in as_mapping("data.catalog", entry).items():
                     as_text(key, value) if key in ("file", "href", "licence", "sha256") else None
+        for file, digest in as_mapping("evaluate", raw.get("evaluate", {})).items():
+            check_name(file, "evaluate")
+            check_digest(f"evaluate.{file}", digest, SHA256)
         for name in ("params", "environment", "warm_start"):
             as_mapping(name, raw.get(name, {}))
         check_params(raw.get("params", {}))
@@ -98,11 +102,11 @@ def check_plain(raw: Any) -> None:
 def check_params(params: Mapping[str, Any]) -> None:
     """Refuse params whose sections are no objects; which keys there are is the schema's matter."""
     for name in (*_SECTIONS, *_OBJECTS):
-        value = _at(params, name)
+        value = value_at(params, name)
         if value is not None:
             as_mapping(f"params.{name}", value)
     for name in _TEXTS:
-        value = _at(params, name)
+        value = value_at(params, name)
         if value is not None:
             as_line(f"params.{name}", value)
 
@@ -211,12 +215,6 @@ def check_once(what: str, names: Iterable[str]) -> None:
 
 def _parts(what: str, value: Any) -> list[tuple[str, Any]]:
     return [(f"{what}.{name}", inner) for name, inner in as_mapping(what, value).items()]
-
-
-def _at(values: Any, dotted: str) -> Any:
-    for part in dotted.split("."):
-        values = values.get(part) if isinstance(values, Mapping) else None
-    return values
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -5,37 +5,18 @@ they are, byte for byte.
 """
 
 import io
-import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ruamel.yaml import YAML
 
-from pipeline.errors import IntegrityError, ParamsError
-from pipeline.params.changes import is_section, leaves, value_at, with_changes
-from pipeline.params.load import Params, load, parse
+from pipeline.errors import IntegrityError
+from pipeline.params.changes import is_section, leaves, with_changes
+from pipeline.params.dotted import value_at
+from pipeline.params.load import load, parse
 from pipeline.params.recipes import overlay
 from pipeline.paths import Paths, staged_file
-from pipeline.tuning.space import TuneFile
-
-
-def fixed_keys(params: Params, tune: TuneFile) -> dict[str, Any]:
-    """Section train by dotted keys, defaults included, without those that the space sets; plain data with a JSON form.
-
-    A study keeps what it began with, so that its winner is not written beside settings it was not found with.
-    """
-    whole = leaves({"train": params.dump("train")["train"]})
-    fixed = {key: _without(key, value, tune.leaves.keys()) for key, value in whole.items() if key not in tune.leaves}
-    plain: dict[str, Any] = json.loads(json.dumps(fixed))
-    return plain
-
-
-def _without(key: str, value: Any, searched: Collection[str]) -> Any:
-    """A value without what is searched of it: of a mapping with the user's own names the space may set one."""
-    if not isinstance(value, Mapping):
-        return value
-    return {name: item for name, item in value.items() if f"{key}.{name}" not in searched}
 
 
 @dataclass(frozen=True)
@@ -53,27 +34,18 @@ class Applied:
                                   "makes the model"])
 
 
-def apply(paths: Paths, tune: TuneFile, changes: Mapping[str, Any], began: Mapping[str, Any]) -> Applied:
+def apply(paths: Paths, changes: Mapping[str, Any]) -> Applied:
     """Write the changed keys of a trial into params.yaml.
 
     Args:
         paths: where params.yaml lies.
-        tune: the search.
         changes: dotted keys and values of the trial.
-        began: `fixed_keys` when the study began.
 
     Raises:
-        ParamsError: other keys of section train have changed since the study began, or params.yaml with the changes
-            breaks the schema.
+        ParamsError: params.yaml with the changes breaks the schema.
         IntegrityError: the written file would not say what was meant.
     """
     params = load(paths.params_file)
-    now = fixed_keys(params, tune)
-    moved = [f"{key}: {began.get(key)} -> {now.get(key)}" for key in sorted(began.keys() | now.keys())
-             if began.get(key) != now.get(key)]
-    if moved:
-        raise ParamsError(f"params.yaml must have the section train that the study {tune.name} began with, as its best "
-                          f"settings were found beside that: {'; '.join(moved)}; take that back")
     text = paths.params_file.read_text(encoding="utf-8")
     meant = with_changes(params.raw, changes)
     new = overlay(text, _as_recipe(meant, changes))[0]

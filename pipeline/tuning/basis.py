@@ -4,13 +4,13 @@ It is stored with the study as plain data; the study's name holds its digest.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from pipeline.digests import CODE_ROOT, LOCK_FILE, file_sha256, folder_sha256, stage_code
+from pipeline.params.changes import leaves
 from pipeline.params.load import Params
 from pipeline.paths import Paths
-from pipeline.tuning.apply import fixed_keys
 from pipeline.tuning.space import TuneFile
 
 #: Fields of a tune file that say how and how long is searched, not what a score means.
@@ -21,7 +21,7 @@ _NO_SCORE = frozenset({"__init__", "apply", "basis", "history", "retry", "stamp"
                        "workers"})
 
 #: What a trial's objective imports beside the code of stage train and this package.
-_ELSEWHERE = ("pipeline/params/changes.py", "pipeline/params/declared.py")
+_ELSEWHERE = ("pipeline/params/changes.py", "pipeline/params/declared.py", "pipeline/params/dotted.py")
 
 #: Parts of a basis in words; of the others the keys that differ are told.
 _WORDS = {"seed": "params.yaml's seed", "task": "params.yaml's section task", "scenes": "data/scenes",
@@ -43,6 +43,22 @@ def basis(params: Params, paths: Paths, tune: TuneFile) -> dict[str, Any]:
              "splits": folder_sha256(paths.splits), "code": code(), "lock": file_sha256(CODE_ROOT / LOCK_FILE)}
     plain: dict[str, Any] = json.loads(json.dumps(found))
     return plain
+
+
+def fixed_keys(params: Params, tune: TuneFile) -> dict[str, Any]:
+    """Section train by dotted keys, defaults included, without those that the space sets.
+
+    They are part of the basis, so that a study's winner is not written beside settings it was not found with.
+    """
+    whole = leaves({"train": params.dump("train")["train"]})
+    return {key: _without(key, value, tune.leaves.keys()) for key, value in whole.items() if key not in tune.leaves}
+
+
+def _without(key: str, value: Any, searched: Collection[str]) -> Any:
+    """A value without what is searched of it: of a mapping with the user's own names the space may set one."""
+    if not isinstance(value, Mapping):
+        return value
+    return {name: item for name, item in value.items() if f"{key}.{name}" not in searched}
 
 
 def code() -> dict[str, str]:

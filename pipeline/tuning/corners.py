@@ -8,10 +8,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pipeline.errors import ParamsError
-from pipeline.params.changes import leaves, value_at, with_changes
+from pipeline.params.changes import leaves, with_changes
+from pipeline.params.dotted import value_at
 from pipeline.params.load import Params
 from pipeline.params.task import Task
-from pipeline.tuning.space import Known, TuneFile
+from pipeline.tuning.dimension import Dimension, Known
+from pipeline.tuning.space import TuneFile
 
 
 def trial_params(params: Params, tune: TuneFile, changes: Mapping[str, Any]) -> Params:
@@ -73,13 +75,21 @@ def _warnings_of(params: Params, tune: TuneFile, where: str, changes: Mapping[st
 def present(params: Params, tune: TuneFile) -> dict[str, Known] | None:
     """params.yaml's own values as the sampler knows them, so that they can be a study's first trial.
 
-    None where one of them is outside the space (or a choice of several keys at once).
+    None where one of them is outside the space.
     """
     dump = params.dump("train")
     try:
-        return {key: dimension.known(value_at(dump, key)) for key, dimension in tune.space.items()}
+        return {key: _known(dump, key, dimension) for key, dimension in tune.space.items()}
     except ParamsError:
         return None
+
+
+def _known(dump: Mapping[str, Any], key: str, dimension: Dimension) -> Known:
+    """What the sampler calls the present value; a choice of several keys is it where those keys have its values."""
+    for choice in dimension.choices:
+        if all(value_at(dump, leaf) == value for leaf, value in leaves({key: choice}).items()):
+            return dimension.known(choice)
+    return dimension.known(value_at(dump, key))
 
 
 def _corners(tune: TuneFile) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -42,6 +42,9 @@ RESERVED = {
     "train.workers": "no result depends on it",
     "train.save_every_s": "no result depends on it",
     "train.accelerator": "it says how a result is computed, not which",
+    "train.score_every": "it may be above 1 only where val decides nothing, so no score depends on it",
+    "train.warm_start.uri": "every trial starts from what params.yaml names; compare starts by `kumulus ablate`",
+    "train.warm_start.sha256": "every trial starts from what params.yaml names; compare starts by `kumulus ablate`",
     "train.calibration.temperature": "it changes probabilities and never the class, and so no trial's score",
 }
 

@@ -93,13 +93,16 @@ class Place:
         return study in self.studies(study)
 
     def studies(self, prefix: str) -> list[str]:
-        """Names of studies that begin so, the latest begun last.
+        """Names of studies that begin so: of journals the one that was written last stands last.
+
+        A journal without a line is no study: it was cut off when it was begun.
 
         Raises:
             StorageError: the database does not answer.
         """
         if not self.url:
-            found = sorted(self.folder.glob(f"{prefix}*{_JOURNAL}"), key=lambda path: path.stat().st_mtime_ns)
+            found = sorted((path for path in self.folder.glob(f"{prefix}*{_JOURNAL}") if path.stat().st_size),
+                           key=lambda path: path.stat().st_mtime_ns)
             return [path.name.removesuffix(_JOURNAL) for path in found]
         import optuna
 

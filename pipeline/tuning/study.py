@@ -59,7 +59,7 @@ def subject(params: Params, paths: Paths, tune: TuneFile) -> Subject:
 
 
 def siblings(place: Place, tune: TuneFile, but: str) -> list[str]:
-    """Other studies of the same tune file's name, the latest begun last."""
+    """Other studies of the same tune file's name, in the order of `Place.studies`."""
     pattern = re.compile(rf"{re.escape(tune.name)}-[0-9a-f]{{{_DIGITS}}}")
     return [name for name in place.studies(f"{tune.name}-") if pattern.fullmatch(name) and name != but]
 

@@ -259,9 +259,11 @@ class _Reasoned:
 
 
 def _reason(error: Exception) -> str:
-    """An error in one line."""
+    """An error in one line; of a defect also where more of it is."""
     text = " ".join(str(error).split())[:500]
-    return text if isinstance(error, KumulusError) and text else f"{type(error).__name__}: {text}"
+    if isinstance(error, KumulusError):
+        return text or type(error).__name__
+    return f"{type(error).__name__}: {text}; its worker's log beside the locks of the studies has where"
 
 
 def _watch() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from pipeline.cores import available_cores
 from pipeline.digests import CODE_ROOT
 from pipeline.errors import ModelError
 from pipeline.tracking.sampling import gpu_handles
@@ -78,7 +79,7 @@ def progress(trials: Sequence["FrozenTrial"], total: int, workers: int) -> Progr
 
 def threads_of(workers: int, configured: int) -> int:
     """CPU threads of one of several workers: its share of the processors, at most what is configured for a training."""
-    return max(1, min(configured, len(os.sched_getaffinity(0)) // workers))
+    return max(1, min(configured, available_cores() // workers))
 
 
 class Crew:
@@ -124,7 +125,7 @@ class Crew:
                 process.wait()
             self._dead.add(worker)
             if process.returncode == 0:
-                self._log(worker).unlink(missing_ok=True)
+                self._tidy(worker)
         if self._living:
             self._living = {}
             # Where something else went wrong, that is to be said; the next start takes the trials up.
@@ -204,7 +205,7 @@ class Crew:
             self._dead.add(worker)
             _let_go(process)
             if status == 0:
-                self._log(worker).unlink(missing_ok=True)
+                self._tidy(worker)
                 continue
             last = _last_line(self._log(worker))
             if status == CANNOT:
@@ -261,6 +262,12 @@ class Crew:
         if len(failed) >= _ALL_FAILED and not scored:
             raise ModelError(f"a trial must succeed now and then: all {len(failed)} of this study failed, the last as "
                              f"{retry.reason(failed[-1])}")
+
+    def _tidy(self, worker: str) -> None:
+        """Remove the log of a worker that ended in order, unless it keeps where a trial met a defect."""
+        log = self._log(worker)
+        if "Traceback (most recent call last)" not in log.read_text(encoding="utf-8", errors="replace"):
+            log.unlink()
 
     def _log(self, worker: str) -> Path:
         return self.place.lock_of(worker).with_suffix(".log")
