@@ -1,13 +1,17 @@
-"""Fixtures that several suites share: the project's root, real data, and parameters of a run that takes seconds."""
+"""What all suites share: surroundings of their own, the project's root, real data, a browser, params of a short run."""
 
 import copy
 import os
-from collections.abc import Callable
+import shutil
+import socket
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
+
+from tests.chromium import BROWSERS
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,12 +37,24 @@ SMALL = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _own_surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test writes to the MLflow store or the repository of whoever runs it, nor uses their cluster."""
-    for name in ("DVC_ROOT", "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI", "KUMULUS_PROCESSES",
-                 "DASK_SCHEDULER_ADDRESS"):
-        monkeypatch.delenv(name, raising=False)
+def _is_of_the_caller(name: str) -> bool:
+    """Whether a variable says where git, DVC, MLflow, Dask or Kumulus find what is theirs, or how they work."""
+    return (name.startswith(("GIT_", "DVC_", "MLFLOW_")) or name == "DASK_SCHEDULER_ADDRESS"
+            or (name.startswith("KUMULUS_") and not name.startswith("KUMULUS_TEST_")))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_surroundings() -> Iterator[None]:
+    """No test writes to the MLflow store or the repository of whoever runs it, or heeds their settings of git.
+
+    It comes before every other fixture: those of a session or a module make databases and repositories too.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for name in filter(_is_of_the_caller, list(os.environ)):
+            patch.delenv(name)
+        patch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+        patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -54,6 +70,25 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real data: {folder} is no folder; set KUMULUS_TEST_DATA to one that has it")
     return folder
+
+
+@pytest.fixture(scope="session")
+def browser_program() -> str:
+    """The program of a browser; tests that need one skip where there is none."""
+    asked = os.environ.get("KUMULUS_TEST_BROWSER", "")
+    program = asked or next(filter(None, map(shutil.which, BROWSERS)), "")
+    if not program:
+        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is on PATH; install one (`apt-get install chromium`) "
+                    "or name its program in KUMULUS_TEST_BROWSER")
+    return program
+
+
+@pytest.fixture
+def dead_server() -> Iterator[str]:
+    """An address on which nothing listens, and on which nothing else can while the test runs."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{bound.getsockname()[1]}"
 
 
 @pytest.fixture(scope="session")

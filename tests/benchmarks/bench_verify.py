@@ -50,7 +50,7 @@ def same_files(root: Path, size: int) -> list[Path]:
     """The different files below a project that a verification reads: two names of one file count once.
 
     Files that it has no reason to read (objects of other builds, reports of export) are left out by their number: the
-    sizes must agree to a thousandth.
+    sizes must agree to a hundredth.
     """
     found: dict[tuple[int, int], Path] = {}
     for path in [*(p for folder in FOLDERS for p in sorted((root / folder).rglob("*"))), *(root / f for f in FILES)]:

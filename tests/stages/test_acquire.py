@@ -1,3 +1,5 @@
+"""Stage acquire with local files and the embedded scene: what it copies and catalogues, and what it refuses."""
+
 import json
 from collections.abc import Callable
 from typing import Any

@@ -1,3 +1,5 @@
+"""Stage export after a short training: every file, its digests and tags, and what keeps a model from leaving."""
+
 import hashlib
 import json
 import shutil

@@ -1,3 +1,5 @@
+"""Stage rasterize: equal bytes however it works, the last store kept on errors, and scenes of the real world."""
+
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path

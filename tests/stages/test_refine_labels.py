@@ -1,3 +1,5 @@
+"""Stage refine_labels: outlines carved by the image, what lies beside them, and the gain against a truth."""
+
 import json
 from collections.abc import Callable
 from typing import Any

@@ -1,3 +1,5 @@
+"""Stage spatial_split: its files and report, equal seeds, and one clear error where it cannot split."""
+
 import json
 import shutil
 from pathlib import Path

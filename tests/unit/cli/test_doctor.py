@@ -1,8 +1,6 @@
 """Each check of the doctor, on folders that are in order and folders that are not."""
 
 import importlib.metadata
-import socket
-import subprocess
 import sys
 from pathlib import Path
 
@@ -10,11 +8,7 @@ import pytest
 
 from pipeline import doctor
 from pipeline.paths import Paths
-
-
-def git(folder: Path, *words: str) -> None:
-    subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b.c", *words], cwd=folder, check=True,
-                   capture_output=True)
+from tests.git_call import git
 
 
 def test_lock_agrees_with_what_is_installed(tmp_path: Path) -> None:
@@ -67,15 +61,14 @@ def test_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctor.disk(tmp_path).state == "wrong"
 
 
-def test_tracking_of_a_local_store_and_of_a_dead_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tracking_of_a_local_store_and_of_a_dead_server(
+    tmp_path: Path, dead_server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert doctor.tracking(Paths(tmp_path)).state == "ok"
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", dead_server)
     found = doctor.tracking(Paths(tmp_path))
     assert found.state == "note"
-    assert f"127.0.0.1:{port} does not answer" in found.text
+    assert f"{dead_server} does not answer" in found.text
 
 
 def test_torch_that_cannot_be_imported(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,8 @@ from pipeline.cli import app
 from pipeline.cli_lineage import repository
 from pipeline.errors import ParamsError
 from pipeline.paths import Paths
-from tests.unit.lineage.small_export import sha256, write_export, write_raster
+from tests.unit.lineage.files import sha256
+from tests.unit.lineage.small_export import write_export, write_raster
 
 runner = CliRunner()
 MAP = "models/export/maps/a_class.tif"

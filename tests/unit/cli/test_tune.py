@@ -2,9 +2,6 @@
 
 import csv
 import json
-import signal
-import socket
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +16,7 @@ from pipeline.tracking.journal import journals, read
 from pipeline.tuning import worker
 from pipeline.tuning.storage import StorageError
 from pipeline.tuning.workers import Crew
-from tests.unit.tuning.waiting import until
+from tests.unit.tuning.waiting import interrupted_when
 
 runner = CliRunner()
 
@@ -53,7 +50,9 @@ space:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, small_params: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(
+    tmp_path: Path, small_params: Callable[..., dict[str, Any]], dead_server: str, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     """A repository with something in place of scenes and split, and an MLflow that is away."""
     for name in ("scenes", "splits"):
         (tmp_path / "data" / name).mkdir(parents=True)
@@ -64,11 +63,8 @@ def folder(tmp_path: Path, small_params: Callable[..., dict[str, Any]], monkeypa
     (tmp_path / "modules").mkdir()
     (tmp_path / "modules/cli_objective.py").write_text(OBJECTIVE)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "modules"))
-    monkeypatch.delenv("KUMULUS_TUNE_STORAGE", raising=False)
     monkeypatch.setattr(worker, "FACTORY", "cli_objective:make")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{probe.getsockname()[1]}")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", dead_server)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -105,7 +101,9 @@ def test_a_study_from_its_first_trial_to_params_yaml(folder: Path) -> None:
     answer("--trials", "5")
     rows = list(csv.DictReader((report_of(folder) / "trials.csv").read_text().splitlines()))
     assert [row["state"] for row in rows] == ["done"] * 5
-    assert f"study {name} in journal: 5 of 5 trials: 5 done" in answer("--status", "--trials", "5")[0]
+    out, said = answer("--status", "--trials", "5", "--workers", "2")
+    assert f"study {name} in journal: 5 of 5 trials: 5 done" in out
+    assert "--workers 2 has no effect with --status" in said
     best = max(rows, key=lambda row: float(row["score"]))
     assert "optimizer.lr: 0.001 -> " in answer("--apply")[0]
     train = YAML(typ="safe").load(folder / "params.yaml")["train"]
@@ -144,15 +142,9 @@ def test_a_changed_base_begins_a_new_study_and_says_so(folder: Path) -> None:
 
 def test_after_ctrl_c_the_study_goes_on(folder: Path) -> None:
     (folder / "hang").touch()
-
-    def interrupt() -> None:
-        try:
-            until((folder / "hangs").exists, "a trial hangs")
-        finally:
-            signal.raise_signal(signal.SIGINT)
-
-    threading.Thread(target=interrupt, daemon=True).start()
-    out, err = answer(status=130)
+    with interrupted_when((folder / "hangs").exists):
+        out, err = answer(status=130)
+    assert (folder / "hangs").exists()
     assert "no trial has a score yet" in out
     assert "interrupted: the trials that were running are tried again when `kumulus tune` goes on" in err
     (folder / "hang").unlink()

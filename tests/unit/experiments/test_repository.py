@@ -1,17 +1,12 @@
 """What git and DVC are asked, on a repository of git made for it, and how their answers are read."""
 
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import IntegrityError, ParamsError
 from pipeline.experiments import repository
-
-
-def git(root: Path, *words: str) -> None:
-    subprocess.run(["git", "-c", "user.name=a", "-c", "user.email=a@b.c", *words], cwd=root, check=True,
-                   capture_output=True)
+from tests.git_call import git
 
 
 @pytest.fixture

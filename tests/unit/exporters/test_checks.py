@@ -1,3 +1,5 @@
+"""Checks of finished maps and counts: each fault is named, and shares outside their bounds are said."""
+
 from pathlib import Path
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Maps of a scene: what they hold and say of themselves, equal bytes, and nothing left after a failure."""
+
 from pathlib import Path
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""What the model card says of buffer, members and calibration, each only where it is so."""
+
 from collections.abc import Callable
 
 import pytest

@@ -1,3 +1,5 @@
+"""The ONNX file computes what torch does, at any size, and a file that disagrees is refused."""
+
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""Polygons burnt again are the map; layers carry the digest, and a table that lost something is seen."""
+
 from collections.abc import Callable
 from pathlib import Path
 

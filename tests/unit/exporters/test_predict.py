@@ -1,3 +1,5 @@
+"""Maps of a scene the model has not seen: same map in any band order or unit, and refusals leave nothing."""
+
 import hashlib
 from collections.abc import Callable
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""The style names and colours every class."""
+
 import xml.etree.ElementTree as ET
 from pathlib import Path
 

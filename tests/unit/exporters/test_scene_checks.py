@@ -1,3 +1,5 @@
+"""A scene in another unit or pixel size than the model's is told apart from one that only looks odd."""
+
 from dataclasses import replace
 
 import numpy as np

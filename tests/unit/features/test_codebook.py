@@ -1,3 +1,5 @@
+"""Codes of a codebook hold equal shares, as counted by hand, whatever scale and order the bands have."""
+
 import numpy as np
 import pytest
 

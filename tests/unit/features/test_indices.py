@@ -1,3 +1,5 @@
+"""Spectral indices by hand, by name of band, NaN where undefined, and which of them are not offered."""
+
 from pathlib import Path
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""A raster read onto another grid: planes stay planes, and pixels without data never mix with others."""
+
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""A raster written strip by strip keeps strips without data in their place."""
+
 from pathlib import Path
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Dilation by a disc equals an exact distance transform."""
+
 import numpy as np
 import pytest
 from scipy.ndimage import distance_transform_edt

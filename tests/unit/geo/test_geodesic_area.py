@@ -1,3 +1,5 @@
+"""Areas of polygons are those that geographiclib finds on the ellipsoid."""
+
 import geopandas as gpd
 import numpy as np
 import pytest

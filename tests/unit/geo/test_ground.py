@@ -1,3 +1,5 @@
+"""Areas and pixel sizes on the ground equal geodesic ones, also of vast and far polygons."""
+
 import geopandas as gpd
 import numpy as np
 import pytest

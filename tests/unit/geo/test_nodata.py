@@ -1,3 +1,5 @@
+"""Every way in which a raster says that a pixel has no data."""
+
 import numpy as np
 import pytest
 from scipy.ndimage import label

@@ -1,3 +1,5 @@
+"""Nodata of one band never mixes into that band when it is resampled."""
+
 from pathlib import Path
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Rasters of a web server: headers, windows, and failures that tell their status."""
+
 import logging
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""Areas of a raster as rings: their corners, holes and windows, and any raster regained from them."""
+
 import numpy as np
 import pytest
 import shapely

@@ -1,3 +1,5 @@
+"""A scratch array is a file without a name, and too little room for it is said first."""
+
 import errno
 from pathlib import Path
 

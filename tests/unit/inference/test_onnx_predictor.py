@@ -1,3 +1,5 @@
+"""A model is used by what its file says; files of earlier formats are read, unusable ones refused."""
+
 from dataclasses import replace
 from pathlib import Path
 

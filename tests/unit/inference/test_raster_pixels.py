@@ -1,3 +1,5 @@
+"""Pixels of a user's raster as a model takes them: bands, units, and every way of being invalid."""
+
 from pathlib import Path
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Outlines made tidy: footprint, repair, doubles, clipping, and which of two lies on top."""
+
 from collections.abc import Callable
 
 import geopandas as gpd

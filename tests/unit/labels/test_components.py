@@ -1,3 +1,5 @@
+"""Connected areas are claimed alike however many rows are read at once."""
+
 import numpy as np
 import pytest
 from affine import Affine

@@ -1,3 +1,5 @@
+"""Where the conditions of rules hold in an image, and where a threshold of Otsu's can be had."""
+
 from pathlib import Path
 from typing import Any
 

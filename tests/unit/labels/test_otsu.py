@@ -1,3 +1,5 @@
+"""Otsu's threshold over a histogram is that of all values."""
+
 import numpy as np
 import pytest
 

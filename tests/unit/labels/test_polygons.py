@@ -1,3 +1,5 @@
+"""Repairs and unions of polygons, by hand."""
+
 import numpy as np
 import shapely
 from shapely.geometry import GeometryCollection, LineString, MultiPolygon, Point, Polygon, box

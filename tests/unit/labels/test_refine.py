@@ -1,3 +1,5 @@
+"""Refinement of labels: what rules carve, what stays, and a ledger that accounts for every square metre."""
+
 from collections.abc import Callable
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""Labels moved by metres on the ground, and nothing else of them changed."""
+
 import geopandas as gpd
 import numpy as np
 import pytest

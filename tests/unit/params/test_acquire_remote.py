@@ -1,3 +1,5 @@
+"""Params of remote sources: what is taken, what is refused, and no password repeated."""
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any

@@ -3,7 +3,8 @@
 import pytest
 
 from pipeline.errors import ParamsError
-from pipeline.params.changes import is_section, leaves, value_at, with_changes
+from pipeline.params.changes import is_section, leaves, with_changes
+from pipeline.params.dotted import value_at
 
 RAW = {"seed": 1, "train": {"optimizer": {"lr": 0.1, "momentum": 0.5}, "epochs": 3}}
 

@@ -1,3 +1,5 @@
+"""Params of label rules: what is refused, and what would have no effect."""
+
 from typing import Any
 
 import pytest

@@ -4,8 +4,6 @@ import asyncio
 import functools
 import hashlib
 import http.server
-import os
-import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -15,11 +13,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-BROWSERS = ("chromium", "google-chrome", "chromium-browser")
-#: No first-run pages, no updates, nothing fetched for the browser's own sake.
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-proxy-server",
-         "--disable-dev-shm-usage", "--remote-debugging-port=0")
+from tests.chromium import FLAGS
+from tests.unit.tuning.waiting import stop
 
 
 def digest(name: str) -> str:
@@ -109,7 +104,8 @@ class Browser:
 
     def __init__(self, program: str, profile: Path) -> None:
         self._loop = asyncio.new_event_loop()
-        self._process = subprocess.Popen([program, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+        self._process = subprocess.Popen([program, *FLAGS, "--remote-debugging-port=0",
+                                          f"--user-data-dir={profile}", "about:blank"],
                                          stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self._number = 0
         #: Events as they came: requests, exceptions, refusals of the content security policy.
@@ -202,21 +198,17 @@ class Browser:
             await self._socket.close()
             await self._session.close()
 
-        self._loop.run_until_complete(leave())
-        self._loop.close()
-        self._process.terminate()
-        self._process.wait(30)
+        try:
+            self._loop.run_until_complete(leave())
+        finally:
+            self._loop.close()
+            stop(self._process)
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """A headless Chromium with an empty profile; tests that need it skip where there is none."""
-    asked = os.environ.get("KUMULUS_TEST_BROWSER", "")
-    program = asked or next((found for name in BROWSERS if (found := shutil.which(name))), "")
-    if not program:
-        pytest.skip(f"no browser: none of {', '.join(BROWSERS)} is on PATH; install one (`apt-get install chromium`) "
-                    "or name its program in KUMULUS_TEST_BROWSER")
-    made = Browser(program, tmp_path_factory.mktemp("profile"))
+def browser(browser_program: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A headless Chromium with an empty profile."""
+    made = Browser(browser_program, tmp_path_factory.mktemp("profile"))
     yield made
     made.close()
 

@@ -1,3 +1,5 @@
+"""Figures of exported maps: thinned as they are read, in the colours of their classes."""
+
 import json
 from pathlib import Path
 

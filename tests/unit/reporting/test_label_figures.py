@@ -1,3 +1,5 @@
+"""Figures of refined labels: their numbers by hand, and windows that lie inside the scene."""
+
 from pathlib import Path
 
 import geopandas as gpd

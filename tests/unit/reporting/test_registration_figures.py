@@ -1,3 +1,5 @@
+"""What is said and drawn of labels that lie beside their image."""
+
 import json
 from collections.abc import Callable
 from pathlib import Path

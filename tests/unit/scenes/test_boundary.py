@@ -1,3 +1,5 @@
+"""Weights near label boundaries, by hand, and equal in windows and in the whole."""
+
 import numpy as np
 import pytest
 

@@ -1,3 +1,5 @@
+"""A scene of the store: pixels, labels and weights by hand, on its own or another grid, in bands of rows."""
+
 import json
 import pickle
 import tracemalloc

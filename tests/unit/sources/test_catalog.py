@@ -1,3 +1,5 @@
+"""A catalog is read as it was written."""
+
 import hashlib
 from pathlib import Path
 

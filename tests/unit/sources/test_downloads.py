@@ -1,3 +1,5 @@
+"""Downloads are kept after a failure and deleted after success; waits double."""
+
 from pathlib import Path
 
 import pytest

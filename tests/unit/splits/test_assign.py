@@ -1,3 +1,5 @@
+"""Draws of blocks: declared sizes, support of every class, and feasible ones all equally likely."""
+
 import numpy as np
 import pytest
 from scipy.sparse import csr_array

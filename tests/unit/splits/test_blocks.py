@@ -1,3 +1,5 @@
+"""Blocks are metres on the ground, on one lattice where scenes share it, with no sliver at the edge."""
+
 import numpy as np
 import pytest
 from affine import Affine

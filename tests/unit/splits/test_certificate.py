@@ -1,3 +1,5 @@
+"""The written split: equal to what its certificate counts, and refused where a part leaks into another."""
+
 import json
 from dataclasses import replace
 from pathlib import Path

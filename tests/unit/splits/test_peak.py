@@ -1,3 +1,5 @@
+"""The peak of a correlation and its error, and when there is none."""
+
 import numpy as np
 import pytest
 

@@ -1,3 +1,5 @@
+"""The least and the greatest pixel of a grid in metres: in degrees, in a conformal map, with slanted axes."""
+
 import numpy as np
 import pytest
 from affine import Affine

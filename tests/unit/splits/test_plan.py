@@ -1,3 +1,5 @@
+"""What is done where a class lacks support: an error with its remedies, a merger, or a word in the report."""
+
 import numpy as np
 import pytest
 from pyproj import Transformer

@@ -1,3 +1,5 @@
+"""Pixels and objects that support a class in a part, by hand, over block borders and scenes."""
+
 from pathlib import Path
 
 import numpy as np

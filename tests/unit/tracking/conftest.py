@@ -1,7 +1,6 @@
 """A temporary repository with an MLflow database of its own: made once, in seconds, and copied."""
 
 import shutil
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,22 +12,11 @@ from pipeline.tracking.delivery import Courier
 from pipeline.tracking.store import client, locate
 
 
-@pytest.fixture(autouse=True)
-def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing of the caller's MLflow or DVC."""
-    dvc = ("DVC_ROOT", "DVC_EXP_NAME", "DVC_EXP_BASELINE_REV")
-    for name in (*dvc, "MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"):
-        monkeypatch.delenv(name, raising=False)
-
-
 @pytest.fixture(scope="session")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An MLflow database without experiments."""
     root = tmp_path_factory.mktemp("empty_database")
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("DVC_ROOT", "MLFLOW_TRACKING_URI"):
-            patch.delenv(name, raising=False)
-        client(locate(Paths(root)))
+    client(locate(Paths(root)))
     return root / "mlflow.db"
 
 
@@ -39,14 +27,6 @@ def paths(tmp_path: Path, empty_database: Path) -> Paths:
     root.mkdir()
     shutil.copyfile(empty_database, root / "mlflow.db")
     return Paths(root)
-
-
-@pytest.fixture
-def dead_server() -> str:
-    """An address on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
 
 
 @pytest.fixture

@@ -1,3 +1,5 @@
+"""The statement of the model that a training starts from goes into the record of what it makes."""
+
 import json
 from dataclasses import dataclass
 from pathlib import Path

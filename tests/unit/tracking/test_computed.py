@@ -1,3 +1,5 @@
+"""The record of what was computed here: by which stage, in which workspace, and what it left."""
+
 import json
 import threading
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""What is told of the machine that a stage ran on."""
+
 import json
 import subprocess
 import sys
@@ -36,7 +38,7 @@ def test_of_the_training_as_it_says_itself(tmp_path: Path) -> None:
 def test_threads_without_torch_are_those_of_openmp_or_the_cores(given: str, expected: str, project: Path) -> None:
     code = ("import os, sys; from pathlib import Path; from pipeline.paths import Paths\n"
             "from pipeline.tracking.environment import stage_environment as e\n"
-            "print(e('acquire', Paths())['threads'], os.cpu_count(), 'torch' in sys.modules)")
+            "print(e('acquire', Paths())['threads'], len(os.sched_getaffinity(0)), 'torch' in sys.modules)")
     done = subprocess.run([sys.executable, "-c", code], cwd=project, env={"OMP_NUM_THREADS": given, "PATH": ""},
                           capture_output=True, text=True, check=True)
     threads, cores, torch = done.stdout.split()

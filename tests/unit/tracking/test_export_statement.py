@@ -1,3 +1,5 @@
+"""The statement of an export names all it was made of, and no place on this machine."""
+
 import hashlib
 import json
 from pathlib import Path

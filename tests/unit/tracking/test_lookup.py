@@ -17,7 +17,8 @@ from pipeline.tracking.lookup import is_run_id, looking
 from pipeline.tracking.models import register_onnx
 from pipeline.tracking.sender import sync
 from pipeline.tracking.store import RefusedError, UnreachableError, client, locate
-from tests.unit.lineage.small_export import RUN_KEY, sha256, write_export
+from tests.unit.lineage.files import sha256
+from tests.unit.lineage.small_export import RUN_KEY, write_export
 
 
 @pytest.fixture

@@ -1,13 +1,10 @@
-import subprocess
+"""The commit and the time at which something is made."""
+
 from datetime import datetime
 from pathlib import Path
 
 from pipeline.tracking.moment import git_state, now
-
-
-def git(folder: Path, *command: str) -> None:
-    who = ["-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false"]
-    subprocess.run(["git", "-C", str(folder), *who, *command], check=True, capture_output=True)
+from tests.git_call import git
 
 
 def test_commit_and_dirt(tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+"""Ids of files and folders are those that DVC and git give them."""
+
 import hashlib
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""provenance.json names every file by its digest, and nothing of place, time or run."""
+
 import hashlib
 import json
 import shutil

@@ -128,7 +128,7 @@ def test_another_machine_that_moves_it_at_once_is_told(registered: Paths, monkey
 
 
 @pytest.mark.usefixtures("clock")
-def test_a_kill_between_history_and_alias_leaves_no_false_entry(
+def test_a_kill_between_history_and_alias_leaves_the_attempt_on_record(
     registered: Paths, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlflow import MlflowClient
@@ -145,8 +145,16 @@ def test_a_kill_between_history_and_alias_leaves_no_false_entry(
     assert read(registered, 1).aliases == ("champion",)
     assert held(registered, 2) == [("01", "1")]
     assert registry.move(registered, version(2), "champion", "1")
-    assert held(registered, 2) == [("02", "1")]
+    assert held(registered, 2) == [("01", "1"), ("02", "1")]
     assert read(registered, 2).aliases == ("champion",)
+
+
+@pytest.mark.usefixtures("clock")
+def test_an_alias_that_was_removed_in_between_takes_no_entry_with_it(registered: Paths) -> None:
+    assert registry.move(registered, version(1), "champion", "")
+    client(locate(registered)).delete_registered_model_alias(version(1).name, "champion")
+    assert registry.move(registered, version(1), "champion", "")
+    assert held(registered, 1) == [("00", ""), ("01", "")]
 
 
 @pytest.mark.parametrize("alias", ["latest", "v3", "Champion", "1st", "", "a b", "-x"])

@@ -158,7 +158,7 @@ def test_a_child_run_needs_the_key_of_a_training(tmp_path: Path) -> None:
     write_key(paths, "abc")
     assert run_key(paths) == "abc"
     paths.run_file.write_text("[]")
-    with pytest.raises(IntegrityError, match="dvc repro"), child_run(paths, "evaluate"):
+    with pytest.raises(IntegrityError, match="dvc checkout"), child_run(paths, "evaluate"):
         pass
 
 

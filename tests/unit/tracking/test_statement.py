@@ -1,3 +1,5 @@
+"""Statements are read whole, and what is none, broken or hostile is refused in one line."""
+
 import copy
 import json
 from pathlib import Path
@@ -108,6 +110,8 @@ def test_ancestry_goes_back_through_the_statements_nearest_first() -> None:
     (changed("predicate.runDetails.metadata.kumulus", 3), "must have metadata.kumulus, an object: got int"),
     (changed("subject.0", {"name": "a"}), "must be whole, as `kumulus` writes it: a part has no digest"),
     (changed("predicate.buildDefinition.resolvedDependencies.1.annotations", {}), "a part has no kind"),
+    (changed("predicate.buildDefinition.resolvedDependencies.1.annotations.kind", "soup"),
+     "kind must be one of .*: got 'soup'"),
     (changed("predicate.buildDefinition.resolvedDependencies", None), "resolvedDependencies must be a list: got None"),
     (changed("predicate.buildDefinition.resolvedDependencies.0", "x"), "must be whole, .* has no digest"),
     (of_weights({"sha256": W0, "statement": {"_type": "x"}}), "must have _type"),
@@ -257,7 +261,8 @@ def test_one_asset_may_have_been_read_twice_and_one_file_be_two_sources() -> Non
 @pytest.mark.parametrize("content", [
     [], 3, {"data": []}, {"data": {"files": {"raw": []}}}, {"data": {"files": {"raw": {"../x": S1}}}},
     {"data": {"files": {"raw": {"x": 3}}}}, {"code": {"train": 3}}, {"params": 3}, {"params": {"train": 3}},
-    {"lock": 3}, {"warm_start": {"0": 3}}, {"environment": 3}, {"data": {"catalog": {"scenes": [3]}}},
+    {"lock": 3}, {"warm_start": {"0": 3}}, {"environment": 3}, {"evaluate": [1]},
+    {"evaluate": {"../x": S1}}, {"data": {"catalog": {"scenes": [3]}}},
     {"data": {"catalog": {"labels": {"file": 3}}}}], ids=json.dumps)
 def test_what_is_no_provenance_is_none(content: Any) -> None:
     assert provenance_of(json.dumps(content).encode()) is None

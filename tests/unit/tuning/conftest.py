@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -102,9 +103,9 @@ class Bench:
                    self.tune.model_dump(mode="json", by_alias=True, exclude_unset=True), str(self.place.folder),
                    self.place.url, self.place.heartbeat_s, self.place.grace_s, factory=factory)
 
-    def at(self, url: str) -> "Bench":
-        """The same in a database."""
-        return replace(self, place=Place(self.place.folder, url, heartbeat_s=1, grace_s=3))
+    def at(self, url: str, grace_s: int = 30) -> "Bench":
+        """The same in a database; a worker that has been silent for `grace_s` seconds is taken for dead."""
+        return replace(self, place=Place(self.place.folder, url, heartbeat_s=1, grace_s=grace_s))
 
 
 @pytest.fixture
@@ -132,37 +133,59 @@ def _programs() -> Path:
     return installed[-1].parent
 
 
+class Server:
+    """A PostgreSQL server in a folder of its own, as a user of its own where PostgreSQL refuses to run: as root."""
+
+    def __init__(self, programs: Path, folder: Path) -> None:
+        self._programs, self._folder = programs, folder
+        self._user: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            nobody = pwd.getpwnam("nobody")
+            self._user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+        password = folder / "password"
+        password.write_text(PASSWORD)
+        for path in (folder, password) if self._user else ():
+            os.chown(path, self._user["user"], self._user["group"])
+        done = self._call("initdb", "--username", "kumulus", "--auth", "scram-sha-256", "--pwfile", str(password),
+                          "--no-sync", "--encoding", "UTF8", "--locale", "C")
+        assert done.returncode == 0, f"initdb: {done.stdout} {done.stderr}"
+
+    def _call(self, program: str, *words: str) -> "subprocess.CompletedProcess[str]":
+        call = [str(self._programs / program), "--pgdata", str(self._folder / "data"), *words]
+        return subprocess.run(call, cwd=self._folder, capture_output=True, text=True, check=False,
+                              env={"PATH": os.environ["PATH"], "LC_ALL": "C"}, **self._user)
+
+    def start(self) -> int:
+        """Start it; its port, which is another where somebody took the first meanwhile."""
+        log = self._folder / "log"
+        for _ in range(3):
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                port = int(probe.getsockname()[1])
+            options = (f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={self._folder} "
+                       "-c fsync=off")
+            # --log: the server must not hold the pipe that `_call` reads to its end.
+            if self._call("pg_ctl", "--wait", "--options", options, "--log", str(log), "start").returncode == 0:
+                return port
+            self._call("pg_ctl", "--mode", "immediate", "stop")  # it may only have been too slow
+        pytest.fail(f"PostgreSQL did not start: {log.read_text() if log.exists() else 'it left no log'}")
+
+    def stop(self) -> None:
+        """Stop it at once."""
+        done = self._call("pg_ctl", "--mode", "immediate", "stop")
+        assert done.returncode == 0, f"pg_ctl stop: {done.stdout} {done.stderr}"
+
+
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[str]:
     """The URL, with a password, of a server that listens on loopback only and ends with the tests."""
-    programs = _programs()
-    folder = Path(tempfile.mkdtemp(prefix="kumulus-postgres-"))
-    user: dict[str, Any] = {}
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        nobody = pwd.getpwnam("nobody")
-        os.chown(folder, nobody.pw_uid, nobody.pw_gid)
-        user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-
-    def call(program: str, *words: str) -> None:
-        done = subprocess.run([str(programs / program), *words], cwd=folder, capture_output=True, text=True,
-                              check=False, env={"PATH": os.environ["PATH"], "LC_ALL": "C"}, **user)
-        assert done.returncode == 0, f"{program}: {done.stdout} {done.stderr}"
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    (folder / "password").write_text(PASSWORD)
-    if user:
-        os.chown(folder / "password", user["user"], user["group"])
-    data = str(folder / "data")
-    call("initdb", "--pgdata", data, "--username", "kumulus", "--auth", "scram-sha-256", "--pwfile",
-         str(folder / "password"), "--no-sync", "--encoding", "UTF8", "--locale", "C")
-    options = f"-c listen_addresses=127.0.0.1 -c port={port} -c unix_socket_directories={folder} -c fsync=off"
-    # -l: the server must not hold the pipe that `call` reads to its end.
-    call("pg_ctl", "--pgdata", data, "--wait", "--options", options, "--log", str(folder / "log"), "start")
+    programs, folder = _programs(), Path(tempfile.mkdtemp(prefix="kumulus-postgres-"))
     try:
-        yield f"postgresql://kumulus:{PASSWORD.replace(' ', '%20').replace('{', '%7B').replace('}', '%7D')}" \
-              f"@127.0.0.1:{port}/postgres"
+        server = Server(programs, folder)
+        port = server.start()
+        try:
+            yield f"postgresql://kumulus:{quote(PASSWORD)}@127.0.0.1:{port}/postgres"
+        finally:
+            server.stop()
     finally:
-        call("pg_ctl", "--pgdata", data, "--mode", "immediate", "stop")
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)

@@ -8,6 +8,7 @@ from pipeline.errors import ParamsError
 from pipeline.params.load import Params
 from pipeline.params.train import TrainParams
 from pipeline.tuning.corners import check_space, present, trial_params
+from pipeline.tuning.space import values
 from tests.unit.tuning.tuning_setup import params_of, tune_of
 
 
@@ -84,3 +85,14 @@ def test_the_present_values_may_be_the_first_trial() -> None:
     assert present(params, tune_of(space=space)) == {
         "train.optimizer.lr": 1e-3, "train.batch_size": 8, "train.network.decoder_channels": "[64, 32, 16, 8]"}
     assert present(params, tune_of(space={"train.optimizer.lr": {"low": 0.01, "high": 0.1}})) is None
+
+
+def test_the_present_values_may_be_one_choice_of_several_keys() -> None:
+    params = Params({**params_of().raw, "train": {"loss": {"weights": {"dice": 0.5}}}})
+    choices = [{"dice": 1.0, "focal": 0.0}, {"dice": 0.5, "focal": 0.0}]
+    tune = tune_of(space={"train.loss.weights": {"choices": choices}})
+    found = present(params, tune)
+    assert found is not None
+    assert values(found, tune.space)["train.loss.weights"] == choices[1]
+    other = tune_of(space={"train.loss.weights": {"choices": [choices[0], {"dice": 0.5, "focal": 1.0}]}})
+    assert present(params, other) is None

@@ -12,7 +12,7 @@ from pipeline.tuning.retry import Fate
 from pipeline.tuning.storage import held
 from pipeline.tuning.study import DEFAULT
 from pipeline.tuning.worker import EPOCHS, FOLD_SCORES, THREADS
-from tests.unit.tuning.waiting import until
+from tests.unit.tuning.trials import fates, until_given_up
 
 DISTRIBUTIONS = {"x": optuna.distributions.FloatDistribution(0, 1)}
 
@@ -25,10 +25,6 @@ def begun(bench: Any, worker: str | None, host: str = "") -> tuple[Any, Any]:
     if worker is not None:
         trial.set_user_attr(retry.OWNER, retry.owner(worker, os.getpid()) | ({"host": host} if host else {}))
     return study, trial
-
-
-def fates(study: Any) -> list[Fate]:
-    return list(retry.fates(study.get_trials(deepcopy=False)).values())
 
 
 def test_a_trial_of_a_living_worker_is_left_alone(bench: Any) -> None:
@@ -155,7 +151,7 @@ def test_how_many_trials_are_to_begin(bench: Any) -> None:
 
 
 def test_in_a_database_a_heartbeat_that_stopped_gives_a_trial_up(bench: Any, postgres: str) -> None:
-    other = bench.at(postgres)
+    other = bench.at(postgres, grace_s=10)
     study = optuna.create_study(study_name="heart", storage=other.place.open("heart"), direction="maximize")
     beats = study._storage  # another machine's worker: it says once that it lives, and falls silent
     trial_id = beats.create_new_trial(study._study_id)
@@ -164,10 +160,4 @@ def test_in_a_database_a_heartbeat_that_stopped_gives_a_trial_up(bench: Any, pos
     beats.record_heartbeat(trial_id)
     retry.reclaim(study, other.place)
     assert fates(study) == [Fate.RUNNING]
-
-    def given_up() -> bool:
-        retry.reclaim(study, other.place)
-        return fates(study) != [Fate.RUNNING]
-
-    until(given_up, "the trial is given up")
-    assert fates(study) == [Fate.LOST, Fate.WAITING]
+    until_given_up(study, other.place)

@@ -118,6 +118,9 @@ def test_bounds_choices_and_something_between_are_tried() -> None:
     ("space: {train.folds: {choices: [1, 5]}}", "space must not have train.folds: the tune file's `folds`"),
     ("space: {train.calibration: {choices: [{temperature: true}, {prior: true}]}}",
      "space must not have train.calibration.temperature: it changes probabilities"),
+    ("space: {train.warm_start: {choices: [{uri: '', sha256: ''}, {uri: a, sha256: b}]}}",
+     "space must not have train.warm_start.(uri|sha256): every trial starts from what params.yaml names"),
+    ("space: {train.score_every: {choices: [1, 2]}}", "space must not have train.score_every: it may be above 1 only"),
     ("space: {train.loss.weights: {choices: [{dice: 1}, {dice: 0, focal: 1}]}}",
      r"space.train.loss.weights: all choices must set the same keys, .*: {'dice': 1} lacks train.loss.weights.focal; "
      "write it into every choice"),

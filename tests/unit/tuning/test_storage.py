@@ -1,7 +1,6 @@
 """Where studies are kept: URLs without their passwords, claims that die with their process, journals torn by a kill."""
 
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -87,11 +86,12 @@ def test_a_claim_dies_with_its_process(tmp_path: Path, postgres: str) -> None:
     for url in ("", postgres):
         process = subprocess.Popen([sys.executable, "-c", script, str(tmp_path), url], cwd=root, text=True,
                                    stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "held\n"
+        finally:
+            process.kill()
+            process.communicate()
         with Place(tmp_path, url).claim("study"):
             pass
 
@@ -151,3 +151,14 @@ def test_a_database_of_another_optuna_is_said(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(optuna.storages.RDBStorage, "__init__", refuse)
     with pytest.raises(StorageError, match=r"must be of this version of optuna: The runtime optuna version 9"):
         Place(tmp_path, SECRET).open("study")
+
+
+def test_a_journal_that_was_cut_off_before_its_first_line_is_no_study(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    for name in ("a-0", "a-1"):
+        optuna.create_study(study_name=name, storage=place.open(name))
+    place.journal("a-2").touch()
+    assert sorted(place.studies("a-")) == ["a-0", "a-1"]
+    assert not place.exists("a-2")
+    optuna.create_study(study_name="a-2", storage=place.open("a-2"))
+    assert place.exists("a-2")

@@ -18,7 +18,7 @@ from pipeline.tuning.retry import Fate
 from pipeline.tuning.storage import Place
 from pipeline.tuning.study import Subject
 from pipeline.tuning.worker import Stopped, Worker
-from tests.unit.tuning.waiting import until
+from tests.unit.tuning.trials import fates, until_given_up
 
 
 @pytest.fixture
@@ -36,10 +36,6 @@ def ready(bench: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def worker_of(bench: Any, total: int, **job: Any) -> Worker:
     return Worker(replace(bench.job(total), worker="one", **job))
-
-
-def fates(study: Any) -> list[Fate]:
-    return list(retry.fates(study.get_trials(deepcopy=False)).values())
 
 
 def failing(times: int, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -133,7 +129,7 @@ class _KilledError(BaseException):
 def test_a_signed_trial_has_a_heartbeat_whatever_optunas_thread_does(
     ready: Any, postgres: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = replace(ready, about=Subject("short-6666666666", ready.about.basis)).at(postgres)
+    other = replace(ready, about=Subject("short-6666666666", ready.about.basis)).at(postgres, grace_s=10)
     study = other.study()
     thread = optuna.storages._heartbeat.HeartbeatThread
     monkeypatch.setattr(thread, "start", lambda _: None)
@@ -149,13 +145,7 @@ def test_a_signed_trial_has_a_heartbeat_whatever_optunas_thread_does(
     with pytest.raises(_KilledError):
         worker.run()
     assert fates(study) == [Fate.RUNNING]
-
-    def given_up() -> bool:
-        retry.reclaim(study, other.place)
-        return fates(study) != [Fate.RUNNING]
-
-    until(given_up, "the trial is given up")
-    assert fates(study) == [Fate.LOST, Fate.WAITING]
+    until_given_up(study, other.place)
 
 
 def test_a_heartbeat_outlives_a_database_that_is_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,3 +1,5 @@
+"""Values of a label raster become classes, and those that no class takes are listed."""
+
 import numpy as np
 import pandas as pd
 import pytest

@@ -1,3 +1,5 @@
+"""A label raster becomes the same polygons however it is cut into tiles."""
+
 from pathlib import Path
 
 import geopandas as gpd

@@ -1,3 +1,5 @@
+"""Labels of OpenStreetMap from a server on loopback: classes by tags, holes, busy and broken servers."""
+
 import socket
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,3 +1,5 @@
+"""A STAC API on loopback."""
+
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,3 +1,5 @@
+"""Scenes composed of STAC items: reflectance, masks and medians by hand."""
+
 from pathlib import Path
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""Addresses of assets: signed where needed, and written without their signatures."""
+
 import pytest
 
 from pipeline.errors import ParamsError

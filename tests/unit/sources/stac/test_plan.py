@@ -1,3 +1,5 @@
+"""The grid of a scene to be composed, and the windows of the assets that it takes."""
+
 import pytest
 from affine import Affine
 from pyproj import CRS

@@ -1,3 +1,5 @@
+"""Scale, offset and nodata of assets, by metadata, params and the darkest pixels."""
+
 from pathlib import Path
 from typing import Any
 

@@ -1,3 +1,5 @@
+"""Which items a search takes, and what APIs that are busy, broken or none lead to."""
+
 import json
 from pathlib import Path
 from typing import Any
