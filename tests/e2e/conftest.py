@@ -1,13 +1,15 @@
 """A repository of its own, in which the whole pipeline has run once on a small scene."""
 
+import hashlib
 import json
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,11 @@ from ruamel.yaml import YAML
 PARTS = ("pipeline", "stages", "inputs/README.md", "dvc.yaml", "requirements.lock", "pyproject.toml", ".dvcignore",
          ".gitignore", ".dvc/config", ".dvc/.gitignore")
 
+#: The command, with the code of the folder that it runs in.
+KUMULUS = (sys.executable, "-c", "from pipeline.cli import app; app()")
+
+#: Variables of whoever runs the tests that no repository here is to heed.
+NOT_INHERITED = ("DVC_", "MLFLOW_", "GIT_", "KUMULUS_", "DASK_SCHEDULER_ADDRESS")
 
 #: Columns of MLflow's database with absolute places of artifacts.
 PLACES = (("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location"),
@@ -37,6 +44,12 @@ class Repository:
                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         assert done.returncode == 0, f"{' '.join(words)}: {done.stdout}"
         return done.stdout
+
+    def kumulus(self, *words: object) -> tuple[int, str]:
+        """Exit status of a command of Kumulus, and what it prints."""
+        done = subprocess.run([*KUMULUS, *map(str, words)], cwd=self.root, env=self.environment, text=True, check=False,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        return done.returncode, done.stdout
 
     def commit(self) -> None:
         """Put everything that git does not ignore on record."""
@@ -87,9 +100,12 @@ def new_repository(root: Path, project: Path, params: dict[str, Any], site: Path
             shutil.copyfile(source, target)
     with (root / "params.yaml").open("w", encoding="utf-8") as file:
         YAML().dump(params, file)
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("DVC_", "MLFLOW_", "GIT_"))} | {
+    inherited = {name: value for name, value in os.environ.items()
+                 if name.startswith("KUMULUS_TEST_") or not name.startswith(NOT_INHERITED)}
+    environment = inherited | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "DVC_SITE_CACHE_DIR": str(site),
+        "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1",  # nobody's hooks, and no signatures
         "GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b.c", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@b.c",
     }
     made = Repository(root, environment)
@@ -115,6 +131,23 @@ def own_copy(repository: Repository, root: Path) -> Repository:
             database.execute(f"update {table} set {column} = replace({column}, ?, ?)",
                              (str(repository.root), str(root)))
     return Repository(root, repository.environment)
+
+
+def state(root: Path) -> dict[str, tuple[int, str]]:
+    """Time of change and digest of every file in a folder, git's, DVC's and MLflow's too."""
+    return {path.relative_to(root).as_posix(): (path.stat().st_mtime_ns, hashlib.sha256(path.read_bytes()).hexdigest())
+            for path in root.rglob("*") if path.is_file()}
+
+
+@contextmanager
+def killed_at_the_end(process: subprocess.Popen[Any]) -> Iterator[None]:
+    """A process that leads a group is killed with all of the group, also where the test fails meanwhile."""
+    try:
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,7 @@
 """`kumulus ablate` with real experiments of DVC: killed in the middle, run again, with a variant that cannot work."""
 
 import json
-import os
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,14 +10,13 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from tests.e2e.conftest import Repository, new_repository
+from tests.e2e.conftest import KUMULUS, Repository, killed_at_the_end, new_repository
 
 DECLARED = {
     "metrics": ["mcc", "iou.water", "objects.informal_settlement.found_share"],
     "changes": {"broken": {"train.network.encoder": "no_such_encoder"}, "abutting": {"evaluate.tiles.overlap_px": 0}},
 }
 SHORT = {"train.epochs": 1, "train.patches.per_epoch": 4, "evaluate.baselines.boosting": False}
-KUMULUS = (sys.executable, "-c", "from pipeline.cli import app; app()")
 
 
 @pytest.fixture
@@ -42,20 +38,21 @@ def records(repo: Repository) -> dict[str, dict[str, Any]]:
 
 def kill_in_the_last_variant(repo: Repository) -> None:
     """Start the ablation, and kill it and all it has started while the last variant is scored."""
-    process = subprocess.Popen([*KUMULUS, "ablate", "../quick.yaml"], cwd=repo.root, env=repo.environment,
-                               stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True)
+    said = repo.root.parent / "ablate.log"
+    with said.open("w", encoding="utf-8") as file:
+        process = subprocess.Popen([*KUMULUS, "ablate", "../quick.yaml"], cwd=repo.root, env=repo.environment,
+                                   stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
     deadline = time.monotonic() + 600
 
     def scoring() -> bool:
         logs = (repo.root / ".kumulus/ablate/quick").glob("abutting-*.log")
         return any("> python -m stages.evaluate" in log.read_text(encoding="utf-8") for log in logs)
 
-    while not scoring():
-        assert process.poll() is None, process.communicate()[0].decode()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    with killed_at_the_end(process):
+        while not scoring():
+            assert process.poll() is None, said.read_text(encoding="utf-8")
+            assert time.monotonic() < deadline, said.read_text(encoding="utf-8")
+            time.sleep(0.05)
 
 
 def test_an_ablation_is_killed_and_continues(repo: Repository) -> None:
@@ -66,11 +63,10 @@ def test_an_ablation_is_killed_and_continues(repo: Repository) -> None:
                                                  "evaluate"}
     assert repo.call("git", "status", "--porcelain") == ""  # the working folder is as it was
 
-    done = subprocess.run([*KUMULUS, "ablate", "../quick.yaml"], cwd=repo.root, env=repo.environment, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
-    assert done.returncode == 1, done.stdout
-    assert "1 of 3: baseline, finished before" in done.stdout
-    assert "FAILED after" in done.stdout
+    status, text = repo.kumulus("ablate", "../quick.yaml")
+    assert status == 1, text
+    assert "1 of 3: baseline, finished before" in text
+    assert "FAILED after" in text
     after = records(repo)
     assert after["baseline"] == before["baseline"]
     assert after["abutting"]["stages"] == ["evaluate"]  # data and weights were made once

@@ -1,7 +1,5 @@
 """A result made again from its commit, while the workspace has moved on; and two results compared."""
 
-import hashlib
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,22 +11,16 @@ from pipeline.lineage.finder import Finder
 from pipeline.lineage.identify import Identified, identify
 from pipeline.lineage.replay import ReplayReport, judge, replay
 from pipeline.paths import Paths
-from tests.e2e.conftest import Repository
+from tests.e2e.conftest import Repository, state
 
 MAP = "models/export/maps/synthetic_class.tif"
-
-
-def contents(root: Path) -> dict[str, str]:
-    """Every file of a tree, git's and DVC's own among them, by its bytes."""
-    return {path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(root.rglob("*")) if path.is_file()}
 
 
 @pytest.fixture(scope="module")
 def moved_on(repository: Repository, tmp_path_factory: pytest.TempPathFactory) -> Paths:
     """A clone of the repository with its exports, on a detached later commit, with other params and code."""
     root = tmp_path_factory.mktemp("clone") / "project"
-    subprocess.run(["git", "clone", "--quiet", str(repository.root), str(root)], check=True)
+    repository.call("git", "clone", "--quiet", str(repository.root), str(root))
     clone = Repository(root, repository.environment)
     (root / ".dvc/config.local").write_text(f"[cache]\n    dir = {repository.root / '.dvc/cache'}\n", encoding="utf-8")
     clone.call("dvc", "checkout")
@@ -44,16 +36,17 @@ def moved_on(repository: Repository, tmp_path_factory: pytest.TempPathFactory) -
 @pytest.fixture(scope="module")
 def replayed(moved_on: Paths, tmp_path_factory: pytest.TempPathFactory) -> tuple[Identified, ReplayReport]:
     """The map's replay, kept; the caller's own DVC and MLflow lead nowhere."""
-    before = contents(moved_on.root)
+    before = state(moved_on.root)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"DVC_CACHE_DIR": "/nowhere", "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",
                             "GIT_AUTHOR_NAME": "x"}.items():
             patch.setenv(name, value)
+        patch.setattr("sys.stderr.isatty", lambda: False)  # a terminal is shown a bar, and fewer lines
         patch.setattr("tempfile.tempdir", str(tmp_path_factory.mktemp("scratch")))
         found = identify(str(moved_on.root / MAP), moved_on)
         said: list[str] = []
         report = replay(found, moved_on, said.append, keep=True)
-    assert contents(moved_on.root) == before
+    assert state(moved_on.root) == before
     assert [line for line in said if " of 7, " in line][-1].startswith("replay: 7 of 7, export (")
     return found, report
 

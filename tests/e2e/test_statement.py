@@ -1,9 +1,7 @@
 """lineage.json of a real run: it agrees with dvc.lock and git, and what was computed here is told from what was not."""
 
 import json
-import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -18,7 +16,7 @@ from tests.e2e.conftest import Repository, own_copy
 
 @pytest.fixture(scope="module")
 def own(repository: Repository, tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    """The state after the first run: what other tests ran in the shared repository is told as restored there."""
+    """A copy, since stages run in it."""
     return own_copy(repository, tmp_path_factory.mktemp("statement") / "project")
 
 
@@ -89,15 +87,3 @@ def test_what_was_computed_here_and_what_the_run_cache_brought_back(repo: Reposi
     assert "Running stage" not in repo.call("dvc", "repro", "refine_labels")
     assert len(computations(paths)) == lines + 1
     assert origin(paths, "refine_labels", before["data/labels"]) == "restored"
-
-
-def test_a_clone_that_pulls_has_computed_nothing(repo: Repository, tmp_path: Path) -> None:
-    clone = tmp_path / "clone"
-    subprocess.run(["git", "clone", "--quiet", str(repo.root), str(clone)], check=True, env=repo.environment)
-    there = Repository(clone, repo.environment)
-    there.call("dvc", "remote", "add", "--default", "--local", "near", str(repo.root / ".dvc/cache"))
-    there.call("dvc", "pull", "--quiet", "export", "acquire")
-    paths = Paths(clone)
-    assert {origin(paths, "export", oid) for oid in oids(there, "export").values()} == {"pulled"}
-    assert computations(paths) == []
-    assert read(paths.export / "lineage.json") == read(repo.root / "models/export/lineage.json")

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -14,7 +13,7 @@ from pipeline.lineage.tree import Trace, build
 from pipeline.lineage.verify import Verdict, verify
 from pipeline.paths import Paths
 from pipeline.tracking.provenance import STAGES
-from tests.e2e.conftest import Repository, own_copy
+from tests.e2e.conftest import Repository, own_copy, state
 
 MAP = "models/export/maps/synthetic_class.tif"
 
@@ -29,15 +28,9 @@ def origins(root: Path) -> dict[str, str]:
     return {node.label: node.facts["origin"] for node in traced(root).nodes if node.kind == "stage"}
 
 
-def state(root: Path) -> dict[str, tuple[int, str]]:
-    """Time of change and digest of every file, git's, DVC's and MLflow's too."""
-    files = (Path(parent) / name for parent, _, names in os.walk(root) for name in names)
-    return {str(p): (p.stat().st_mtime_ns, hashlib.sha256(p.read_bytes()).hexdigest()) for p in files}
-
-
 @pytest.fixture(scope="module")
 def repository(repository: Repository, tmp_path_factory: pytest.TempPathFactory) -> Repository:
-    """A copy, since other tests export to the MLflow of the one they share."""
+    """A copy of the first state, whatever runs in the one that tests share."""
     return own_copy(repository, tmp_path_factory.mktemp("traced") / "project")
 
 
@@ -110,18 +103,6 @@ def test_what_a_clone_pulls_is_called_pulled(repository: Repository, tmp_path: P
     found = identify(str(copy), Paths(clone.root))
     assert found.statement is not None
     assert found.statement_place.startswith("DVC, by dvc.lock")
-
-
-def test_what_the_run_cache_brings_back_is_called_restored(repository: Repository, tmp_path: Path) -> None:
-    own = Repository(tmp_path / "own", repository.environment)
-    shutil.copytree(repository.root, own.root, symlinks=True)
-    own.set_params({"export.opset": 17})
-    own.call("dvc", "repro")
-    assert origins(own.root)["export"] == "computed here"
-    own.restore()
-    assert origins(own.root)["export"] == "computed here", "the workspace's export, though dvc.lock is about another"
-    own.call("dvc", "repro")
-    assert origins(own.root)["export"] == "restored"
 
 
 @pytest.mark.parametrize("beside", [(), ("provenance.json",)])

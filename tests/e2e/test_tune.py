@@ -2,17 +2,13 @@
 
 import csv
 import json
-import shutil
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from ruamel.yaml import YAML
 
-from tests.e2e.conftest import Repository
-
-KUMULUS = (sys.executable, "-c", "from pipeline.cli import app; app()")
+from tests.e2e.conftest import Repository, own_copy
 
 #: params.yaml's own rate, 1e-3, is outside: the winner always changes something.
 TUNE = "trials: 2\nepochs: 2\nspace: {train.optimizer.lr: {low: 2e-3, high: 8e-3, log: true}}\n"
@@ -21,15 +17,14 @@ TUNE = "trials: 2\nepochs: 2\nspace: {train.optimizer.lr: {low: 2e-3, high: 8e-3
 @pytest.fixture
 def copy(repository: Repository, tmp_path_factory: pytest.TempPathFactory) -> Repository:
     """A copy of the repository, which the search may change."""
-    root = tmp_path_factory.mktemp("tuned") / "repository"
-    shutil.copytree(repository.root, root, symlinks=True)
-    return Repository(root, repository.environment)
+    return own_copy(repository, tmp_path_factory.mktemp("tuned") / "repository")
 
 
 def test_a_search_ends_in_an_ordinary_build(copy: Repository, small_params: Callable[..., dict[str, Any]]) -> None:
     (copy.root / "quick.yaml").write_text(TUNE)
     before = copy.call("git", "rev-parse", "HEAD")
-    text = copy.call(*KUMULUS, "tune", "quick.yaml", "--workers", "2")
+    status, text = copy.kumulus("tune", "quick.yaml", "--workers", "2")
+    assert status == 0, text
     assert "2 of 2 trials: 2 done, 0 pruned, 0 failed" in text
     (report,) = (copy.root / "reports/tune").iterdir()
     changed = [line[3:] for line in copy.call("git", "status", "--porcelain", "--untracked-files=all").splitlines()]
@@ -42,11 +37,14 @@ def test_a_search_ends_in_an_ordinary_build(copy: Repository, small_params: Call
     assert found["setting"]["sealed_fold"] not in found["setting"]["inner_folds"]
     assert set(found["best"]["fold_scores"]) == {str(fold) for fold in found["setting"]["inner_folds"]}
     assert certificate["val_fold"] == found["setting"]["sealed_fold"]
-    copy.call(*KUMULUS, "tune", "quick.yaml", "--apply")
+    status, text = copy.kumulus("tune", "quick.yaml", "--apply")
+    assert status == 0, text
     rows = list(csv.DictReader((report / "trials.csv").read_text().splitlines()))
     best = max(rows, key=lambda row: float(row["score"]))
     params = YAML(typ="safe").load(copy.root / "params.yaml")
     assert params["train"]["optimizer"]["lr"] == float(best["train.optimizer.lr"])
     assert {"train", "evaluate", "export"} <= copy.stale() <= {"train", "evaluate", "export"}
-    assert "2 of 2 trials: 2 done" in copy.call(*KUMULUS, "tune", "quick.yaml", "--status")
+    status, text = copy.kumulus("tune", "quick.yaml", "--status")
+    assert status == 0, text
+    assert "2 of 2 trials: 2 done" in text
     assert copy.call("git", "rev-parse", "HEAD") == before

@@ -5,7 +5,6 @@ gone, a clone on the same MLflow with a further build whose training is killed, 
 """
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -28,7 +27,7 @@ from pipeline.tracking.delivery import RUN_KEY, STAGE
 from pipeline.tracking.lookup import FoundRun, looking
 from pipeline.tracking.provenance import STAGES
 from pipeline.tracking.statement import Statement, read
-from tests.e2e.conftest import Repository, own_copy
+from tests.e2e.conftest import Repository, killed_at_the_end, own_copy
 
 NAME = "kumulus-settlement"
 EXPORT = "models/export"
@@ -155,6 +154,10 @@ def test_an_experiment_and_the_older_file(repo: Repository, first: Path) -> None
     assert "params" in older.moved_on()
     assert older.origins["export"] == HERE, "nothing has brought it back"
     repo.restore()
+    paths = Paths(repo.root)
+    left = build(identify(str(repo.root / EXPORT / "model.onnx"), paths), paths).node("stage:export")
+    assert left is not None
+    assert left.facts["origin"] == HERE, "the workspace's export, though dvc.lock is about another"
     repo.call("dvc", "checkout", "--force", "--quiet")
     assert one_story(repo).origins == dict.fromkeys(STAGES, HERE) | {"export": "restored"}
 
@@ -194,13 +197,13 @@ def killed_training(repo: Repository) -> str:
     """Start the training, and kill it with all of `dvc repro` once it could go on later; its key."""
     process = subprocess.Popen(["dvc", "repro", "train"], cwd=repo.root, env=repo.environment, start_new_session=True,
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 600
-    while not any((repo.root / ".checkpoints").rglob("state.pt")):
-        assert process.poll() is None, "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    os.killpg(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL
+    with killed_at_the_end(process):
+        deadline = time.monotonic() + 600
+        while not any((repo.root / ".checkpoints").rglob("state.pt")):
+            assert process.poll() is None, "it ended before it could be killed"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert process.returncode == -signal.SIGKILL
     assert not (repo.root / ".kumulus/computed.jsonl").exists(), "killed before its end"
     (key,) = (repo.root / ".checkpoints").glob("*/key")
     return key.read_text()
