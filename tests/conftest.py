@@ -3,6 +3,7 @@
 import copy
 import os
 import shutil
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -47,14 +48,17 @@ def _is_of_the_caller(name: str) -> bool:
 def _own_surroundings() -> Iterator[None]:
     """No test writes to the MLflow store or the repository of whoever runs it, or heeds their settings of git.
 
-    It comes before every other fixture: those of a session or a module make databases and repositories too.
+    It comes before every other fixture: those of a session or a module make databases and repositories too. Ctrl-C is
+    heard, also by what tests start: a shell starts what is to run in its background with Ctrl-C ignored.
     """
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     with pytest.MonkeyPatch.context() as patch:
         for name in filter(_is_of_the_caller, list(os.environ)):
             patch.delenv(name)
         patch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
         patch.setenv("GIT_CONFIG_NOSYSTEM", "1")
         yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")
