@@ -112,7 +112,7 @@ def _must_open(signature: Path) -> None:
     try:
         with signature.open("rb"):
             return
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
         raise ParamsError(f"the signature must be a file that can be read: {error}; name another with "

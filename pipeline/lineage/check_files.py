@@ -99,8 +99,9 @@ def added_link(case: Case, stated: Statement, claims: LockClaims) -> Link | None
     folder = (folder or case.objects.paths.export).resolve()
     if stated.kind == "prediction" or not may_be_folder(folder):
         return None
-    added = [name for name in tracked_files(folder, case.objects.root) if name not in (*stated.subjects, STATEMENT)]
     own = folder == case.objects.paths.export.resolve()
+    walked = case.objects.root / claims.export if own else folder  # not as links lead: .dvcignore is about these names
+    added = [name for name in tracked_files(walked, case.objects.root) if name not in (*stated.subjects, STATEMENT)]
     if not added or (own and not claims.claims_export and not case.objects.lock_trouble):
         return None
     place, found = WORKSPACE if own else str(folder), ", ".join(added[:3])
@@ -112,6 +113,18 @@ def added_link(case: Case, stated: Statement, claims: LockClaims) -> Link | None
     return Link("stage:export", folder.name, place, Verdict.MOVED_ON, "", found,
                 f"{folder.name} has {len(added)} files more than its statement names, such as {added[0]}: nothing is "
                 "known of them")
+
+
+def own_statement_link(case: Case, claims: LockClaims) -> Link | None:
+    """The workspace's lineage.json where another place has the one in use, and dvc.lock names that very export."""
+    wanted, found = case.listed.get(STATEMENT, ""), case.hashes.of(case.objects.paths.export / STATEMENT)
+    if case.rival is not None or not wanted or found is None or found.problem or found.md5 == wanted:
+        return None
+    if not (claimed := claims.claims_export) and not case.objects.lock_trouble:
+        return None
+    return Link("statement", STATEMENT, WORKSPACE, Verdict.CONTRADICTED if claimed else Verdict.MOVED_ON, wanted,
+                found.md5, f"{STATEMENT} must be the one that dvc.lock names in {claims.export}, md5 {wanted}: that in "
+                f"the workspace has md5 {found.md5}; `dvc checkout --force {claims.export}`")
 
 
 def input_items(case: Case, stated: Statement, claims: LockClaims) -> list[Item]:

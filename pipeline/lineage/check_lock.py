@@ -5,6 +5,7 @@ moved on where dvc.lock is about another build, or where what lies at that path 
 dvc.lock in git or DVC's run-cache has on record of that very path (as after a checkout of git alone).
 """
 
+import posixpath
 from functools import cached_property
 from pathlib import Path
 
@@ -57,7 +58,7 @@ class LockClaims:
     def of_input(self, whole: Resource, configured: str, file: Resource) -> Claim:
         """The claim of one of the user's files to be what acquire read."""
         deps = self._stage("acquire").deps
-        path = next((path for path in (whole.name, configured, configured.rstrip("/"))
+        path = next((path for path in map(posixpath.normpath, (whole.name, configured))
                      if deps.get(path, "") == whole.md5 != ""), "")
 
         def claim(found: Digests) -> str:
@@ -112,9 +113,9 @@ class LockClaims:
 
     def committed(self, name: str, found: Digests) -> bool:
         """Whether HEAD has a file with these bytes: who committed it has said so. A git that is silent may have it."""
-        git = self._objects.git
-        held = git.blobs([f"HEAD:{git.prefix or ''}{name}"]).values()
-        return bool(git.trouble) or any(md5_of(data) == found.md5 for data in held)
+        held, answered = self._objects.git.at_head(name)
+        crlf = (held or b"").replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")  # as core.autocrlf checks it out
+        return not answered or (held is not None and found.md5 in (md5_of(held), md5_of(crlf)))
 
     def _stage(self, stage: str) -> LockedStage:
         return self._lock.stages.get(stage, LockedStage())

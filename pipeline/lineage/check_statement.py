@@ -7,6 +7,7 @@ from typing import Any
 
 from pathspec import GitIgnoreSpec
 
+from pipeline.errors import IntegrityError
 from pipeline.lineage.case import Case
 from pipeline.lineage.claims import read_claims
 from pipeline.lineage.dvc_store import FOLDER
@@ -176,8 +177,12 @@ def _unread(case: Case) -> str:
 
 def _ignored(case: Case) -> Callable[[str], bool]:
     """Whether .dvcignore leaves a path out of what DVC tracks, and so out of lineage.json."""
-    data = case.objects.read_file(case.objects.root / ".dvcignore") or b""
-    return GitIgnoreSpec.from_lines(data.decode("utf-8", errors="replace").splitlines()).match_file
+    file = case.objects.root / ".dvcignore"
+    data = case.objects.read_file(file) or b""
+    try:
+        return GitIgnoreSpec.from_lines(data.decode("utf-8", errors="replace").splitlines()).match_file
+    except ValueError as error:
+        raise IntegrityError(f"{file} must hold patterns as git's: {error}; mend that line") from error
 
 
 def _incomplete(stated: Statement) -> str:

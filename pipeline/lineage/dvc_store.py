@@ -5,6 +5,7 @@ looked up here, never trusted: whoever reads it compares it with its address.
 """
 
 import json
+import posixpath
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -60,8 +61,8 @@ class DvcLock:
         for name, block in zip(names[1::2], names[2::2], strict=True):
             parts = _PART.split(block)
             sections = dict(zip(parts[1::2], parts[2::2], strict=True))
-            stages[name.decode()] = LockedStage(named(sections.get(b"deps", b"")), named(sections.get(b"outs", b"")),
-                                                sections.get(b"params", b""))
+            stages[name.decode(errors="replace")] = LockedStage(
+                named(sections.get(b"deps", b"")), named(sections.get(b"outs", b"")), sections.get(b"params", b""))
         return cls(stages)
 
     @classmethod
@@ -69,16 +70,24 @@ class DvcLock:
         """That of a file; nothing where there is none."""
         return cls.parse(path.read_bytes()) if path.is_file() else cls()
 
+    @classmethod
+    def of_yaml(cls, data: bytes) -> "DvcLock | None":
+        """What it says in whatever layout; None where it has not the form of a dvc.lock."""
+        try:
+            return cls({str(name): LockedStage(_ids(stage.get("deps")), _ids(stage.get("outs")), json.dumps(
+                stage.get("params") or {}, default=str).encode()) for name, stage in _yaml(data)["stages"].items()})
+        except (AttributeError, KeyError, TypeError):
+            return None
+
     def is_whole(self, data: bytes) -> bool:
         """Whether the same bytes, read as YAML, name the same stages, deps and outs: those of a damaged one do not."""
-        try:
-            read = {str(name): tuple(_ids(stage.get(part)) for part in ("deps", "outs"))
-                    for name, stage in _yaml(data)["stages"].items()}
-        except (AttributeError, KeyError, TypeError):  # whatever it is, it has not the form of a dvc.lock
-            return False
-        found = {name: tuple({path.strip("'\""): md5 for path, md5 in part.items()}
-                             for part in (stage.deps, stage.outs)) for name, stage in self.stages.items()}
-        return bool(read) and data.endswith(b"\n") and read == found
+        read = self.of_yaml(data)
+        return read is not None and bool(read.stages) and data.endswith(b"\n") and read.parts == self.parts
+
+    @property
+    def parts(self) -> Mapping[str, tuple[Mapping[str, str], Mapping[str, str]]]:
+        """{stage: its deps and outs}."""
+        return {name: (stage.deps, stage.outs) for name, stage in self.stages.items()}
 
     @property
     def outs(self) -> Mapping[str, str]:
@@ -88,12 +97,25 @@ class DvcLock:
 
 def named(data: bytes) -> Mapping[str, str]:
     """{path: md5} of all deps and outs of a dvc.lock, by the layout in which DVC writes it."""
-    return {path.decode(errors="replace"): md5.decode() for path, md5 in _ENTRY.findall(data)}
+    return {_path(path): md5.decode() for path, md5 in _ENTRY.findall(data)}
+
+
+def is_laid_out(data: bytes) -> bool:
+    """Whether every path in it has the layout in which DVC writes dvc.lock, so that `DvcLock.parse` sees all of it."""
+    return b"\r" not in data and len(_ENTRY.findall(data)) == len(re.findall(rb"\bpath\b['\"]? *:", data))
+
+
+def _path(text: bytes) -> str:
+    """A path as it stands in the layout: without quotes, in the form that names it once."""
+    path = text.decode(errors="replace").strip()
+    if len(path) > 1 and path[0] == path[-1] and path[0] in "'\"":
+        path = path[1:-1].replace("''", "'")
+    return posixpath.normpath(path)
 
 
 def entries(data: bytes) -> frozenset[tuple[str, str]]:
     """(path, md5) of all deps and outs; a path has several where a stage has not followed its dep."""
-    return frozenset((path.decode(errors="replace").rstrip("/"), md5.decode()) for path, md5 in _ENTRY.findall(data))
+    return frozenset((_path(path), md5.decode()) for path, md5 in _ENTRY.findall(data))
 
 
 def listing(data: bytes) -> Mapping[str, str]:
@@ -220,11 +242,11 @@ def _matching(folder: Path, pattern: str) -> list[Path]:
 
 def _ids(part: Any) -> Mapping[str, str]:
     """{path: md5} of the deps or outs of a stage in a dvc.lock that was read as YAML."""
-    return {str(entry["path"]): str(entry["md5"]) for entry in part or () if "md5" in entry}
+    return {posixpath.normpath(str(entry["path"])): str(entry["md5"]) for entry in part or () if "md5" in entry}
 
 
 def _yaml(data: bytes) -> Any:
     try:
         return YAML(typ="safe", pure=True).load(data.decode("utf-8"))
-    except (YAMLError, UnicodeDecodeError):
+    except (YAMLError, ValueError, RecursionError, NotImplementedError):  # of bytes that are no text or no date, too
         return None

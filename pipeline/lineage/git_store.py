@@ -39,6 +39,15 @@ class GitStore:
         answer = self._git("rev-parse", "--show-prefix")
         return None if answer is None else os.fsdecode(answer).strip()
 
+    def at_head(self, name: str) -> tuple[bytes | None, bool]:
+        """A file's bytes in HEAD, None where it has none; and whether git has answered, or there is none to ask."""
+        if self.prefix is None:
+            return None, not self.trouble
+        before, self._trouble = self._trouble, ""
+        held, answered = self._contents([f"HEAD:{self.prefix}{name}"])[0], not self._trouble
+        self._trouble = self._trouble or before
+        return held, answered
+
     def blobs(self, ids: Iterable[str]) -> Mapping[str, bytes]:
         """{blob id: its bytes} of those that git has, in whatever commit or experiment; no bytes are checked."""
         asked = list(dict.fromkeys(ids))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from pipeline.errors import IntegrityError
-from pipeline.lineage.dvc_store import FOLDER, DvcLock, DvcStore, entries, listing, named
+from pipeline.lineage.dvc_store import FOLDER, DvcLock, DvcStore, entries, is_laid_out, listing, named
 from pipeline.lineage.git_store import GitStore
 from pipeline.lineage.hashing import may_be_folder
 from pipeline.paths import Paths
@@ -79,7 +79,8 @@ class Objects:
     @cached_property
     def lock(self) -> DvcLock:
         """The dvc.lock that lay in the workspace when it was first asked for."""
-        return DvcLock.parse(self._lock_data or b"")
+        data = self._lock_data or b""
+        return DvcLock.parse(data) if is_laid_out(data) else DvcLock.of_yaml(data) or DvcLock.parse(data)
 
     @property
     def lock_is_as_read(self) -> bool:
@@ -91,13 +92,20 @@ class Objects:
         """Why dvc.lock does not say what the workspace holds; "" where it does, or where the project has none."""
         path, data = self.root / "dvc.lock", self._lock_data
         if data is not None:
-            return "" if self.lock.is_whole(data) else f"{path} is damaged, or a merge in it is not finished"
+            if not self.lock.is_whole(data):
+                return f"{path} is damaged, or a merge in it is not finished"
+            lost = sorted(DvcLock.parse(self._head_lock).outs.keys() - self.lock.outs.keys())
+            return f"{path} does not name {lost[0]}, which that of HEAD does" if lost else ""
         if path in self.unread:
             return self.unread[path]
-        if self.git.blobs([f"HEAD:{self.git.prefix or ''}dvc.lock"]):
+        if self._head_lock:
             return f"{path} is not there, and HEAD has one"
         trouble = self.git.trouble
         return f"{path} is not there, and whether HEAD has one git does not tell: {trouble}" if trouble else ""
+
+    @cached_property
+    def _head_lock(self) -> bytes:
+        return next(iter(self.git.blobs([f"HEAD:{self.git.prefix or ''}dvc.lock"]).values()), b"")
 
     @cached_property
     def _lock_data(self) -> bytes | None:

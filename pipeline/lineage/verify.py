@@ -157,6 +157,8 @@ def _finished(case: Case, stated: Statement, claims: LockClaims, neighbours: boo
     yield from check_statement.finished_tags(case)
     if neighbours and (added := check_files.added_link(case, stated, claims)) is not None:
         yield added
+    if neighbours and (own_statement := check_files.own_statement_link(case, claims)) is not None:
+        yield own_statement
 
 
 def _is_near(item: Item) -> bool:

@@ -115,10 +115,10 @@ def _ignored(root: Path) -> Callable[[Path, bool], bool]:
     file, base = root / ".dvcignore", root.absolute()
     try:
         lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    except OSError as error:
+        spec = GitIgnoreSpec.from_lines([*_NEVER, *lines])
+    except (OSError, ValueError) as error:  # of bytes that are no text and patterns that are none, too
         raise IntegrityError(f"{file} must be readable, as it says which files DVC counts: {error}; see who may read "
-                             "it") from error
-    spec = GitIgnoreSpec.from_lines([*_NEVER, *lines])
+                             "it, and what it says") from error
 
     def matches(path: Path, is_folder: bool) -> bool:
         if not path.is_relative_to(base):

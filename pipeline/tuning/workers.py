@@ -266,8 +266,9 @@ class Crew:
     def _tidy(self, worker: str) -> None:
         """Remove the log of a worker that ended in order, unless it keeps where a trial met a defect."""
         log = self._log(worker)
-        if "Traceback (most recent call last)" not in log.read_text(encoding="utf-8", errors="replace"):
-            log.unlink()
+        with contextlib.suppress(FileNotFoundError):  # another search tidies up, too
+            if "Traceback (most recent call last)" not in log.read_text(encoding="utf-8", errors="replace"):
+                log.unlink()
 
     def _log(self, worker: str) -> Path:
         return self.place.lock_of(worker).with_suffix(".log")
