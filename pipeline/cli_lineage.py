@@ -94,7 +94,9 @@ def trace(
 
 
 def _must_be_writable(page: Path) -> None:
-    """Refuse a page that could not be written before the checks, which may take hours."""
+    """Refuse a page that cannot or must not be written before the checks, which may take hours."""
+    from pipeline.reporting.trace_page import is_page
+
     why = ""
     try:
         folder = next((folder for folder in page.absolute().parents if folder.exists()), page)  # the rest is made
@@ -104,6 +106,10 @@ def _must_be_writable(page: Path) -> None:
             why = f"{folder} is no folder"
         elif not os.access(folder, os.W_OK | os.X_OK):
             why = f"this user cannot write into {folder}"
+        elif page.exists() and not is_page(page):
+            why = "something else than a page of `kumulus trace` lies there"
+        elif any((above / "lineage.json").exists() for above in page.absolute().parents):
+            why = "an export must hold what its lineage.json names, and nothing else"
     except (OSError, ValueError) as error:  # such as a name of 300 characters
         why = str(error)[:200]
     if why:

@@ -68,9 +68,11 @@ def _search(place: "Place", about: "Subject", params: "Params", declared: "TuneF
     """Try until the study has its trials, and write the report; also after Ctrl-C or an error."""
     from pipeline.errors import KumulusError
     from pipeline.tracking.runs import study_run
+    from pipeline.tuning.corners import check_space
     from pipeline.tuning.storage import StorageError
     from pipeline.tuning.study import KEY, begin
 
+    check_space(params, declared)  # before anything is left behind
     _say_if_new(place, about, declared)
     study = begin(place, about, params, declared)
     tags = {"kumulus.study": about.name, "kumulus.metric": declared.metric, "kumulus.storage": place.kind}

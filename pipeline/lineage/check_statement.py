@@ -79,9 +79,14 @@ def _of_statement(case: Case, verdict: Verdict, found: str, message: str, expect
 
 
 def tag_link(case: Case) -> Link | None:
-    """The digest of provenance.json that the file carries, beside what the statement names; None without either."""
+    """The digest of provenance.json that the file carries, beside what the statement names; None without either.
+
+    What the build came from carries none, whatever its format.
+    """
     claimed = case.identified.provenance
     if case.statement is None or case.identified.kind not in _TAGGED or not (claimed or case.statement.provenance):
+        return None
+    if case.identified.resource:
         return None
     wanted, where = case.statement.provenance, str(case.identified.file or case.identified.target)
     if claimed == wanted:

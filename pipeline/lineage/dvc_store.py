@@ -248,5 +248,5 @@ def _ids(part: Any) -> Mapping[str, str]:
 def _yaml(data: bytes) -> Any:
     try:
         return YAML(typ="safe", pure=True).load(data.decode("utf-8"))
-    except (YAMLError, ValueError, RecursionError, NotImplementedError):  # of bytes that are no text or no date, too
+    except (YAMLError, ValueError, RuntimeError):  # no text, a date that is none, nested beyond what Python follows
         return None

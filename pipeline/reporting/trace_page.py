@@ -21,6 +21,9 @@ from pipeline.reporting.trace_graph import Drawing, draw_graph
 from pipeline.reporting.trace_ledger import Ledger
 from pipeline.reporting.trace_svg import WORDS, mark, render, text
 
+#: What tells a page that was written here.
+_MARK = '<meta name="generator" content="kumulus trace">'
+
 #: What a verdict of all links together means, for the head of the page.
 _MEANINGS: Mapping[str, str] = {
     "verified": "Every link that counts holds: the bytes are what the statement says.",
@@ -61,6 +64,7 @@ def trace_page(found: Mapping[str, Any]) -> str:
         '<html lang="en">',
         "<head>",
         '<meta charset="utf-8">',
+        _MARK,
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         '<meta name="color-scheme" content="light dark">',
@@ -84,6 +88,16 @@ def trace_page(found: Mapping[str, Any]) -> str:
         "</html>",
         "",
     ])
+
+
+def is_page(file: Path) -> bool:
+    """Whether a file is a page that was written here, which another may replace.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with file.open("rb") as stream:
+        return _MARK.encode() in stream.read(500)
 
 
 def _head(found: Mapping[str, Any], name: str, checks: Checks, ledger: Ledger) -> str:

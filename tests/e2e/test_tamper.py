@@ -208,7 +208,8 @@ def table(request: pytest.FixtureRequest, repository: Repository) -> Iterator[li
 
 
 def test_untouched_is_verified(repository: Repository) -> None:
-    for target in (MODEL, MAP, LINEAGE, "models/checkpoint/members/0/weights.safetensors"):
+    sources = (SCENE, "data/raw/labels.gpkg", "data/labels/labels.gpkg", "data/scenes/synthetic/labels.tif")
+    for target in (MODEL, MAP, LINEAGE, "models/checkpoint/members/0/weights.safetensors", *sources):
         report = verified(repository.root, target)
         assert report.verdict is Verdict.VERIFIED, report.first_broken
         assert not report.of(Verdict.CONTRADICTED, Verdict.ABSENT, Verdict.MOVED_ON)

@@ -88,3 +88,19 @@ def test_a_file_is_no_repository(root: Path) -> None:
         repository(CARD, root / CARD)
     with pytest.raises(ParamsError, match="--repository must be a folder: got"):
         repository(CARD, root / ("x" * 300))
+
+
+def test_a_page_replaces_nothing_but_a_page(root: Path, costly: list[str]) -> None:
+    card, other, page = root / CARD, root / "params.yaml", root / "page.html"
+    other.write_text("seed: 1\n")
+    before = card.read_bytes()
+    for file in (card, other):
+        said = refused(root, "--verify", "--html", str(file))
+        assert "something else than a page of `kumulus trace` lies there" in said
+    assert "an export must hold what" in refused(root, "--verify", "--html", str(card.parent / "page.html"))
+    assert (card.read_bytes(), other.read_text()) == (before, "seed: 1\n")
+    assert not costly
+    for _ in range(2):
+        result = CliRunner().invoke(app, ["trace", str(card), "--repository", str(root), "--html", str(page)])
+        assert result.exit_code == 0, result.output
+    assert page.read_text().startswith("<!DOCTYPE html>")
