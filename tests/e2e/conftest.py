@@ -114,18 +114,9 @@ def new_repository(root: Path, project: Path, params: dict[str, Any], site: Path
     return made
 
 
-def as_built(root: Path) -> Path:
-    """Where the state of the shared repository after its first run is kept."""
-    return root.with_name(f"{root.name}-as-built")
-
-
 def own_copy(repository: Repository, root: Path) -> Repository:
-    """A copy of a repository at `root`, with an MLflow that knows where it lies.
-
-    Of the one that tests share it is the state after its first run, whatever other tests have run there since.
-    """
-    first = as_built(repository.root)
-    shutil.copytree(first if first.exists() else repository.root, root, symlinks=True)
+    """A copy of a repository at `root`, with an MLflow that knows where it lies, for tests that run something in it."""
+    shutil.copytree(repository.root, root, symlinks=True)
     with closing(sqlite3.connect(root / "mlflow.db")) as database, database:
         for table, column in PLACES:
             database.execute(f"update {table} set {column} = replace({column}, ?, ?)",
@@ -154,10 +145,9 @@ def killed_at_the_end(process: subprocess.Popen[Any]) -> Iterator[None]:
 def repository(
     tmp_path_factory: pytest.TempPathFactory, project: Path, small_params: Callable[..., dict[str, Any]]
 ) -> Repository:
-    """The pipeline's first run, committed."""
+    """The pipeline's first run, committed; all tests share it, so none changes it (see `own_copy`)."""
     root, site = tmp_path_factory.mktemp("repository"), tmp_path_factory.mktemp("site")
     made = new_repository(root, project, small_params(), site)
     made.call("dvc", "repro")
     made.commit()
-    shutil.copytree(root, as_built(root), symlinks=True)
     return made
